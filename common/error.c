@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct code_info {
+	const char *name;
+	int exit_status;
+};
+
+static const struct code_info code_infos[] = {
+	[SNAP_OK] = {"ok", 0},
+	[SNAP_E_INTERNAL] = {"internal", 1},
+	[SNAP_E_USAGE] = {"usage", 2},
+	[SNAP_E_PREFLIGHT] = {"preflight", 3},
+	[SNAP_E_INCOMPATIBLE] = {"incompatible", 4},
+	[SNAP_E_CORRUPT] = {"corrupt", 5},
+	[SNAP_E_NOT_READY] = {"not-ready", 6},
+	[SNAP_E_UNSNAPSHOTABLE] = {"unsnapshotable", 7},
+	[SNAP_E_DUMP] = {"dump-failed", 8},
+	[SNAP_E_GPU] = {"gpu-failed", 9},
+	[SNAP_E_RESTORE] = {"restore-failed", 10},
+	[SNAP_E_BUDGET] = {"over-budget", 11},
+	[SNAP_E_HOOK] = {"hook-failed", 12},
+	[SNAP_E_ORACLE] = {"oracle-mismatch", 13},
+	[SNAP_E_NO_SNAPSHOT] = {"no-snapshot", 4},
+};
+
+_Static_assert(sizeof(code_infos) / sizeof(code_infos[0]) == SNAP_CODE_MAX_,
+	       "every code has a name and an exit status");
+
+int snap_error_set(struct snap_error *err, const char *file, int line, enum snap_code code,
+		   int errnum, const char *fmt, ...)
+{
+	int r = errnum > 0 ? -errnum : -EIO;
+	size_t used;
+	va_list ap;
+
+	if (!err)
+		return r;
+
+	err->code = code;
+	err->errnum = errnum;
+	err->file = file;
+	err->line = line;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+	va_end(ap);
+
+	used = strlen(err->msg);
+	if (errnum > 0 && used + 3 < sizeof(err->msg))
+		(void)snprintf(err->msg + used, sizeof(err->msg) - used, ": %s", strerror(errnum));
+	return r;
+}
+
+void snap_error_prefix(struct snap_error *err, const char *fmt, ...)
+{
+	char old[sizeof(err->msg)];
+	size_t used;
+	va_list ap;
+
+	if (!err || err->msg[0] == '\0')
+		return;
+
+	memcpy(old, err->msg, sizeof(old));
+	va_start(ap, fmt);
+	(void)vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+	va_end(ap);
+	used = strlen(err->msg);
+	if (used + 3 < sizeof(err->msg))
+		(void)snprintf(err->msg + used, sizeof(err->msg) - used, ": %.*s",
+			       (int)(sizeof(err->msg) - used - 3), old);
+}
+
+const char *snap_code_name(enum snap_code code)
+{
+	if (code < 0 || code >= SNAP_CODE_MAX_)
+		return "unknown";
+	return code_infos[code].name;
+}
+
+int snap_code_exit_status(enum snap_code code)
+{
+	if (code < 0 || code >= SNAP_CODE_MAX_)
+		return 1;
+	return code_infos[code].exit_status;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_COMMON_IO_H
+#define SNAP_COMMON_IO_H
+
+/*
+ * Whole reads and writes, and files that are either the old or the new content, never half.
+ * Paths are relative to a directory descriptor (AT_FDCWD allowed) and the last component is
+ * never followed when it is a symbolic link.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/error.h"
+
+/* read until size bytes or end of file; bytes read or -errno */
+ssize_t io_read_full(int fd, void *buf, size_t size);
+
+/* write all of it; 0 or -errno */
+int io_write_full(int fd, const void *buf, size_t size);
+
+/*
+ * Read a whole regular file of at most max bytes into fresh memory, NUL-terminated beyond its
+ * size. *ret_buf is the caller's to free. -EFBIG when larger. Works for /proc files too.
+ */
+int io_read_file(int dir_fd, const char *path, size_t max, char **ret_buf, size_t *ret_size,
+		 struct snap_error *err);
+
+/*
+ * Read at most size-1 bytes of a small (proc, sysfs) file into buf, NUL-terminated, last newline
+ * removed. Bytes or -errno. Never allocates.
+ */
+ssize_t io_read_line(int dir_fd, const char *path, char *buf, size_t size);
+
+/* temporary in the same directory, fsync, rename, fsync of the directory; mode as given */
+int io_replace_file(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
+		    struct snap_error *err);
+
+/* copy size bytes (or all when size is UINT64_MAX) from offset 0; copy_file_range where it works */
+int io_copy_fd(int from, int to, uint64_t size, struct snap_error *err);
+
+#endif
