@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_GATE_H
+#define SNAP_SNAPSHOT_GATE_H
+
+/*
+ * The gate decides in milliseconds, before any work, whether a snapshot may be woken here and
+ * now: manifest against command, environment, host, files and pids. It collects every reason, so
+ * that one line tells all of them.
+ */
+
+#include <stddef.h>
+
+#include "snapshot/manifest.h"
+
+struct gate_reasons {
+	char text[1000]; /* "reason; reason; …", NUL-terminated, "and N more" when it is full */
+	size_t n;
+};
+
+/* fields that the user accepts to differ: "kernel", "cpu", "criu", "env:NAME", "file:PATH" … */
+struct gate_accept {
+	const char *const *items;
+	size_t n;
+};
+
+/*
+ * Compare; want is the identity of the start at hand (identity_take()), here the host
+ * (fingerprint_take()). gen_fd is the generation's folder. 0 when n is 0, else 1.
+ */
+int gate_check(const struct manifest *m, const struct manifest_identity *want,
+	       const struct fingerprint *here, int gen_fd, const struct gate_accept *accept,
+	       struct gate_reasons *ret);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_STORE_H
+#define SNAP_SNAPSHOT_STORE_H
+
+/*
+ * The folder that holds snapshots: gen-N/ complete and synced, `current` naming one of them and
+ * replaced by rename, `lease` held by the one capturer (docs/formats/store.md). 0700, ours or
+ * root's, never reached through a symbolic link in its last component.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+
+#define STORE_NAME_MAX 32 /* "gen-" and digits */
+
+struct store {
+	int fd; /* the folder, FD_NONE when closed */
+	bool holds_lease;
+	char path[4096];
+};
+
+/*
+ * Open the folder; create it (0700) if `create`. SNAP_E_NO_SNAPSHOT (-ENOENT) when it is not
+ * there, SNAP_E_CORRUPT (-EPERM) when others own it or may write to it.
+ */
+int store_open(struct store *store, const char *path, bool create, struct snap_error *err);
+void store_close(struct store *store); /* gives up a held lease; idempotent */
+
+/* name of the current generation; -ENOENT with SNAP_E_NO_SNAPSHOT when none is published */
+int store_current(const struct store *store, char ret_name[STORE_NAME_MAX], struct snap_error *err);
+
+/* descriptor of a generation's folder, the caller's to close, or -errno; checks name and owner */
+int store_open_generation(const struct store *store, const char *name, struct snap_error *err);
+
+/*
+ * Take the lease (O_EXCL file with pid, boot id and expiry; an expired one, or one whose holder is
+ * dead, is broken) and make an empty generation folder: the given name, or the next free number
+ * when name is NULL. -EBUSY when somebody else captures.
+ */
+int store_begin(struct store *store, const char *name, uint64_t lease_ms,
+		char ret_name[STORE_NAME_MAX], struct snap_error *err);
+
+/* remove a half-made generation and everything in it; gives up the lease */
+void store_abort(struct store *store, const char *name);
+
+/* sync the generation, point `current` at it, give up the lease, collect older generations */
+int store_publish(struct store *store, const char *name, struct snap_error *err);
+
+/* sync the generation and give up the lease, `current` stays as it is */
+int store_finish(struct store *store, const char *name, struct snap_error *err);
+
+/* -ENOSPC with a message when fewer bytes are free */
+int store_check_space(const struct store *store, uint64_t bytes, struct snap_error *err);
+
+/* may we write here? (read-only mounts answer no) */
+bool store_is_writable(const struct store *store);
+
+#endif
