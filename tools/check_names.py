@@ -1,0 +1,130 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Checks names and sizes: include guards, unique file names, long functions.
+
+A header's guard is its path: common/fd.h has SNAP_COMMON_FD_H. A source file's name occurs once
+in the tree, so that a name in a log or a trace names one file; main.c is the exception. No
+function is longer than LIMIT lines, from the line of its opening brace in column 0 to its closing one.
+"""
+
+import argparse
+import collections
+import pathlib
+import re
+import sys
+import tempfile
+
+LAYERS = ["common", "engine", "snapshot", "init", "worker", "cli", "runtime-hooks", "launcher"]
+FOLDERS = [*LAYERS, "tests"]
+NAME_FOLDERS = [*FOLDERS, "tools", "cmake"]
+NAME_SUFFIXES = {".c", ".h", ".py", ".sh", ".cmake"}
+NOT_UNIQUE = {"main.c", "CMakeLists.txt", "__init__.py", "conftest.py"}
+LIMIT = 100
+IFNDEF = re.compile(r"^\s*#\s*ifndef\s+(\w+)")
+DEFINE = re.compile(r"^\s*#\s*define\s+(\w+)\s*$")
+
+
+def files_below(root, folders, suffixes):
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*")):
+            parts = path.relative_to(root).parts
+            if path.is_file() and path.suffix in suffixes and parts[:2] != ("tests", "data"):
+                yield path
+
+
+def lines_of(path):
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def guard_of(relative):
+    return "SNAP_" + re.sub(r"[^A-Za-z0-9]", "_", str(relative)).upper()
+
+
+def guard_faults(root):
+    for path in files_below(root, FOLDERS, {".h"}):
+        relative = path.relative_to(root)
+        wanted = guard_of(relative)
+        directives = [line for line in lines_of(path) if line.lstrip().startswith("#")][:2]
+        first = IFNDEF.match(directives[0]) if directives else None
+        second = DEFINE.match(directives[1]) if len(directives) > 1 else None
+        if not (first and second and first[1] == second[1] == wanted):
+            yield f"{relative}:1: the guard is not {wanted}"
+
+
+def unique_faults(root):
+    places = collections.defaultdict(list)
+    for path in files_below(root, NAME_FOLDERS, NAME_SUFFIXES):
+        if path.name not in NOT_UNIQUE:
+            places[path.name].append(str(path.relative_to(root)))
+    for names in places.values():
+        if len(names) > 1:
+            yield f"{names[1]}:1: the name is also that of {names[0]}"
+
+
+def function_faults(root):
+    for path in files_below(root, FOLDERS, {".c", ".h"}):
+        start = None
+        for number, line in enumerate(lines_of(path), 1):
+            if line.rstrip() == "{":
+                start = number
+            elif line.startswith("}") and start is not None:
+                length = number - start + 1
+                if length > LIMIT:
+                    yield (f"{path.relative_to(root)}:{start}: function of {length} lines, "
+                           f"{LIMIT} are allowed")
+                start = None
+
+
+def check(root):
+    return [*guard_faults(root), *unique_faults(root), *function_faults(root)]
+
+
+def self_test():
+    def function(lines):
+        return "int f(void)\n{\n" + "\tx();\n" * (lines - 2) + "}\n"
+
+    def header(guard):
+        return f"/* x */\n#ifndef {guard}\n#define {guard}\n#endif\n"
+
+    files = {
+        "common/fd.h": header("SNAP_COMMON_FD_H"),
+        "common/bare.h": header("BARE_H"),
+        "snapshot/criu/none.h": "int x;\n",
+        "runtime-hooks/include/snapinit/hooks.h":
+            header("SNAP_RUNTIME_HOOKS_INCLUDE_SNAPINIT_HOOKS_H"),
+        "init/main.c": function(LIMIT),
+        "cli/main.c": "static const int table[] = {\n" + "\t1,\n" * 200 + "};\n",
+        "cli/twice.c": "",
+        "worker/twice.c": "",
+        "engine/long.c": function(LIMIT + 1),
+    }
+    expected = {"common/bare.h:1", "snapshot/criu/none.h:1", "cli/twice.c:1", "engine/long.c:2"}
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        for name, text in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text, encoding="utf-8")
+        found = {fault.split(": ")[0] for fault in check(root)}
+    if found != expected:
+        print(f"self-test: missed {expected - found}, wrongly refused {found - expected}")
+        return 1
+    print(f"self-test: {len(expected)} faults found, none invented")
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--self-test", action="store_true", help="prove that faults are found")
+    parser.add_argument("root", nargs="?", type=pathlib.Path,
+                        default=pathlib.Path(__file__).resolve().parent.parent)
+    args = parser.parse_args()
+    if args.self_test:
+        return self_test()
+    faults = check(args.root)
+    for fault in faults:
+        print(fault)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
