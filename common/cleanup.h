@@ -37,12 +37,12 @@ static inline void snap_cleanup_fclose_fn(FILE **fp)
 #define snap_cleanup_fclose snap_cleanup(snap_cleanup_fclose_fn)
 
 /* the value of ptr; ptr itself becomes NULL */
-#define TAKE_PTR(ptr)                                                                              \
-	({                                                                                         \
-		__typeof__(ptr) *take_pp_ = &(ptr);                                                \
-		__typeof__(ptr) take_p_ = *take_pp_;                                               \
-		*take_pp_ = NULL;                                                                  \
-		take_p_;                                                                           \
+#define TAKE_PTR(ptr)                                \
+	({                                           \
+		__typeof__(ptr) *take_pp_ = &(ptr);  \
+		__typeof__(ptr) take_p_ = *take_pp_; \
+		*take_pp_ = NULL;                    \
+		take_p_;                             \
 	})
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

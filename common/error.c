@@ -51,6 +51,9 @@ int snap_error_set(struct snap_error *err, const char *file, int line, enum snap
 	(void)vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
 
+	/* "Invalid argument" says nothing that the text of a usage error does not say better */
+	if (code == SNAP_E_USAGE && errnum == EINVAL)
+		return r;
 	used = strlen(err->msg);
 	if (errnum > 0 && used + 3 < sizeof(err->msg))
 		(void)snprintf(err->msg + used, sizeof(err->msg) - used, ": %s", strerror(errnum));

@@ -15,7 +15,7 @@ enum snap_code {
 	SNAP_E_USAGE,
 	SNAP_E_PREFLIGHT,      /* rights or programs missing on this host */
 	SNAP_E_INCOMPATIBLE,   /* snapshot made for another host, command or environment */
-	SNAP_E_CORRUPT,        /* snapshot damaged or not ours */
+	SNAP_E_CORRUPT,	       /* snapshot damaged or not ours */
 	SNAP_E_NOT_READY,      /* engine not ready before its deadline */
 	SNAP_E_UNSNAPSHOTABLE, /* the tree holds something CRIU refuses */
 	SNAP_E_DUMP,
@@ -40,7 +40,7 @@ struct snap_error {
 int snap_error_set(struct snap_error *err, const char *file, int line, enum snap_code code,
 		   int errnum, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 
-#define snap_fail(err, code, errnum, ...)                                                          \
+#define snap_fail(err, code, errnum, ...) \
 	snap_error_set((err), __FILE__, __LINE__, (code), (errnum), __VA_ARGS__)
 
 /* put "text: " in front of the message; no effect on an empty error */

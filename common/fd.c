@@ -106,9 +106,7 @@ int fd_close_from_except(int first, const int *keep, unsigned int n)
 
 		if (kept < 0)
 			return close_range_((unsigned int)first, ~0U);
-		r = close_range_((unsigned int)first, (unsigned int)kept - 1);
-		if (kept == first)
-			r = 0;
+		r = kept == first ? 0 : close_range_((unsigned int)first, (unsigned int)kept - 1);
 		if (r < 0)
 			return r;
 		first = kept + 1;

@@ -26,12 +26,12 @@ static inline void snap_cleanup_close_fn(int *fd)
 #define snap_cleanup_close snap_cleanup(snap_cleanup_close_fn)
 
 /* the value of fd; fd itself becomes FD_NONE */
-#define TAKE_FD(fd)                                                                                \
-	({                                                                                         \
-		int *take_fdp_ = &(fd);                                                            \
-		int take_fd_ = *take_fdp_;                                                         \
-		*take_fdp_ = FD_NONE;                                                              \
-		take_fd_;                                                                          \
+#define TAKE_FD(fd)                        \
+	({                                 \
+		int *take_fdp_ = &(fd);    \
+		int take_fd_ = *take_fdp_; \
+		*take_fdp_ = FD_NONE;      \
+		take_fd_;                  \
 	})
 
 /* open /dev/null in place of each of 0, 1, 2 that is closed; returns a bit mask of those */

@@ -13,7 +13,8 @@
 
 #include "common/json_writer.h"
 
-#define RECORD_MAX 4096 /* PIPE_BUF: one record stays whole in a pipe */
+#define RECORD_MAX   4096 /* PIPE_BUF: one record stays whole in a pipe */
+#define MESSAGE_SURE 512  /* fits even if every byte is written as six */
 
 static struct {
 	const char *comp;
@@ -34,10 +35,15 @@ _Static_assert(sizeof(level_names) / sizeof(level_names[0]) == LOG_LEVEL_MAX_, "
 
 void log_init(const char *comp, int fd, enum log_format format, enum log_level level)
 {
+	struct tm tm;
+
 	log_state.comp = comp;
 	log_state.fd = fd;
 	log_state.level = level;
 	log_state.json = format == LOG_FORMAT_JSON || (format == LOG_FORMAT_AUTO && !isatty(fd));
+
+	/* the C library reads the time zone, and allocates, at the first use: let that be now */
+	(void)gmtime_r(&(time_t){0}, &tm);
 }
 
 void log_set_fd(int fd)
@@ -109,8 +115,8 @@ static size_t format_json(char *buf, size_t size, enum log_level level, const ch
 	return w.used;
 }
 
-static size_t format_text(char *buf, size_t size, enum log_level level, const struct log_field *fields,
-			  size_t n, const char *msg)
+static size_t format_text(char *buf, size_t size, enum log_level level,
+			  const struct log_field *fields, size_t n, const char *msg)
 {
 	int used = snprintf(buf, size, "%s: %s%s%s", log_state.comp,
 			    level <= LOG_LEVEL_WARN ? level_names[level] : "",
@@ -148,9 +154,12 @@ void log_write(enum log_level level, const char *event, const struct log_field *
 	(void)vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);
 
-	size = log_state.json ? format_json(record, sizeof(record), level, event, fields, n, msg) : 0;
-	if (size == 0 && log_state.json) /* too long with its fields: keep the message */
+	size = log_state.json ? format_json(record, sizeof(record), level, event, fields, n, msg)
+			      : 0;
+	if (size == 0 && log_state.json) { /* too long with its fields: keep what surely fits */
+		msg[MESSAGE_SURE] = '\0';
 		size = format_json(record, sizeof(record), level, event, NULL, 0, msg);
+	}
 	if (size == 0)
 		size = format_text(record, sizeof(record), level, fields, n, msg);
 

@@ -15,8 +15,8 @@
 
 enum log_level {
 	LOG_LEVEL_ERROR, /* someone must act */
-	LOG_LEVEL_WARN,  /* a fallback was taken */
-	LOG_LEVEL_INFO,  /* one line per phase */
+	LOG_LEVEL_WARN,	 /* a fallback was taken */
+	LOG_LEVEL_INFO,	 /* one line per phase */
 	LOG_LEVEL_DEBUG,
 	LOG_LEVEL_MAX_,
 };

@@ -27,7 +27,7 @@ struct loop_source {
 	struct loop *loop; /* NULL: not added */
 	loop_fn fn;
 	void *owner;
-	int fd;       /* stays the owner's */
+	int fd;	      /* stays the owner's */
 	int priority; /* smaller runs first within one turn */
 	uint32_t ready_events;
 };

@@ -98,7 +98,8 @@ static int take_environment(const struct option_def *defs, void *target, struct 
 	return 0;
 }
 
-static const struct option_def *find_long(const struct option_def *defs, const char *name, size_t len)
+static const struct option_def *find_long(const struct option_def *defs, const char *name,
+					  size_t len)
 {
 	for (const struct option_def *def = defs; def->name; def++) {
 		if (strlen(def->name) == len && strncmp(def->name, name, len) == 0)
@@ -123,6 +124,7 @@ static int parse_long(const struct option_def *defs, void *target, int argc, cha
 	size_t len = strcspn(word, "=");
 	const struct option_def *def = find_long(defs, word, len);
 	const char *value = word[len] == '=' ? word + len + 1 : NULL;
+	char where[64];
 
 	if (!def)
 		return snap_fail(err, SNAP_E_USAGE, EINVAL, "unknown option '%s'", argv[*at]);
@@ -136,11 +138,12 @@ static int parse_long(const struct option_def *defs, void *target, int argc, cha
 					 def->name, def->arg);
 		value = argv[++*at];
 	}
-	return store_checked(def, target, value, argv[*at], err);
+	(void)snprintf(where, sizeof(where), "--%s", def->name);
+	return store_checked(def, target, value, where, err);
 }
 
-static int parse_letters(const struct option_def *defs, void *target, int argc, char **argv, int *at,
-			 struct snap_error *err)
+static int parse_letters(const struct option_def *defs, void *target, int argc, char **argv,
+			 int *at, struct snap_error *err)
 {
 	for (const char *p = argv[*at] + 1; *p; p++) {
 		const struct option_def *def = find_letter(defs, *p);

@@ -17,14 +17,14 @@
 #include "common/error.h"
 
 enum option_type {
-	OPTION_FLAG,     /* bool */
-	OPTION_COUNT,    /* int, one more each time */
-	OPTION_STRING,   /* const char * */
+	OPTION_FLAG,	 /* bool */
+	OPTION_COUNT,	 /* int, one more each time */
+	OPTION_STRING,	 /* const char * */
 	OPTION_DURATION, /* uint64_t, milliseconds */
-	OPTION_SIZE,     /* uint64_t, bytes */
-	OPTION_UINT,     /* uint64_t */
-	OPTION_SIGNAL,   /* int */
-	OPTION_LIST,     /* struct option_list */
+	OPTION_SIZE,	 /* uint64_t, bytes */
+	OPTION_UINT,	 /* uint64_t */
+	OPTION_SIGNAL,	 /* int */
+	OPTION_LIST,	 /* struct option_list */
 };
 
 #define OPTION_LIST_MAX 64
@@ -36,9 +36,9 @@ struct option_list {
 
 struct option_def {
 	const char *name; /* without dashes; NULL ends the table */
-	char letter;      /* 0: none */
+	char letter;	  /* 0: none */
 	enum option_type type;
-	size_t offset;   /* in the caller's struct */
+	size_t offset;	 /* in the caller's struct */
 	const char *env; /* NULL: none */
 	const char *arg; /* placeholder in the help, NULL for flags */
 	const char *help;

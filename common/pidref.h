@@ -12,7 +12,7 @@
 
 struct pidref {
 	pid_t pid; /* 0: none */
-	int fd;    /* pidfd, FD_NONE where there is none */
+	int fd;	   /* pidfd, FD_NONE where there is none */
 };
 
 #define PIDREF_NONE ((struct pidref){.pid = 0, .fd = -9 /* FD_NONE */})

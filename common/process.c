@@ -97,8 +97,8 @@ static int enter_group(const struct process_spec *spec)
 	return 0;
 }
 
-static void __attribute__((noreturn)) run_child(const struct process_spec *spec, int status_fd,
-						pid_t parent)
+static void __attribute__((noreturn))
+run_child(const struct process_spec *spec, int status_fd, pid_t parent)
 {
 	int r = place_fds(spec, &status_fd);
 

@@ -19,23 +19,23 @@
 
 struct process_fd {
 	int from; /* ours; stays open here */
-	int to;   /* number in the child */
+	int to;	  /* number in the child */
 };
 
 struct process_spec {
-	const char *path;       /* NULL: argv[0] through PATH of this process */
+	const char *path; /* NULL: argv[0] through PATH of this process */
 	char *const *argv;
-	char *const *envp;      /* NULL: our own */
+	char *const *envp; /* NULL: our own */
 	const struct process_fd *fds;
 	unsigned int n_fds;
-	bool close_fds;         /* close every other descriptor >= 3 in the child */
-	pid_t pid;              /* wanted pid, needs CHECKPOINT_RESTORE; 0: any */
+	bool close_fds; /* close every other descriptor >= 3 in the child */
+	pid_t pid;	/* wanted pid, needs CHECKPOINT_RESTORE; 0: any */
 	bool new_session;
 	bool new_group;
-	bool foreground;        /* with new_group: make it the terminal's foreground group */
-	int death_signal;       /* PR_SET_PDEATHSIG, 0: none */
-	const sigset_t *mask;   /* signal mask of the child; NULL: empty */
-	const sigset_t *ignored; /* signals left ignored in the child; NULL: all default */
+	bool foreground;	   /* with new_group: make it the terminal's foreground group */
+	int death_signal;	   /* PR_SET_PDEATHSIG, 0: none */
+	const sigset_t *mask;	   /* signal mask of the child; NULL: empty */
+	const sigset_t *ignored;   /* signals left ignored in the child; NULL: all default */
 	int (*prepare)(void *arg); /* runs in the child just before exec; 0 or -errno */
 	void *prepare_arg;
 };

@@ -23,7 +23,8 @@ struct proc_stat {
 /* 0 or -errno (-ENOENT/-ESRCH when gone) */
 int procfs_stat(pid_t pid, struct proc_stat *ret);
 
-/* call fn for each pid of this pid namespace, ascending; stops at the first non-zero and returns it */
+/* call fn for each pid of this pid namespace, ascending; stops at the first non-zero and returns it
+ */
 typedef int (*procfs_pid_fn)(pid_t pid, void *arg);
 int procfs_each_pid(procfs_pid_fn fn, void *arg);
 

@@ -22,7 +22,8 @@
 
 /* descriptors of a started worker */
 #define WORKER_FD_SOCKET 3
-#define WORKER_FD_STDIN  4 /* wake only: the engine's ends of PID 1's pipes */
+#define WORKER_FD_STDIN \
+	4 /* the engine's ends of PID 1's pipes; capture: O_PATH, only to name them */
 #define WORKER_FD_STDOUT 5
 #define WORKER_FD_STDERR 6
 
@@ -31,15 +32,16 @@ enum worker_msg_type {
 	/* worker to PID 1 */
 	WORKER_MSG_BUDGET,   /* value: milliseconds the whole attempt may last from now on */
 	WORKER_MSG_REFUSED,  /* the gate says no; text holds every reason */
-	WORKER_MSG_RESTORED, /* pid: root of the restored tree, stopped, our child; wait for RESUME */
+	WORKER_MSG_RESTORED, /* pid: root of the restored tree, stopped, our child; wait for RESUME
+			      */
 	WORKER_MSG_READY,    /* the engine answers; value: milliseconds since the job began */
 	WORKER_MSG_FREEZE,   /* the tree is about to be stopped; wait for GO */
 	WORKER_MSG_THAWED,   /* the tree runs again, or is ended if the job said so (value 1) */
 	WORKER_MSG_DONE,     /* job finished; text: generation */
 	WORKER_MSG_FAILED,   /* job failed; code and text; value 1: the tree may be harmed */
 	/* PID 1 to worker */
-	WORKER_MSG_RESUME, /* pidfd is held: let the tree run */
-	WORKER_MSG_GO,     /* signals are held back: stop the tree */
+	WORKER_MSG_RESUME,	      /* pidfd is held: let the tree run */
+	WORKER_MSG_GO,		      /* signals are held back: stop the tree */
 	WORKER_MSG_ENGINE_SAYS_READY, /* newline on the notify descriptor or READY=1 */
 	WORKER_MSG_MAX_,
 };

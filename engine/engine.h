@@ -22,9 +22,10 @@ struct engine_adapter;
 /* what the user said; strings are the caller's and outlive the engine */
 struct engine_config {
 	const char *adapter; /* "auto", "llama-server", "http", "tcp", "none" */
-	const char *ready;   /* http://H:P/PATH, tcp:H:P, exec:COMMAND, fd, notify, none; NULL: adapter's */
+	const char *ready;   /* http://H:P/PATH, tcp:H:P, exec:COMMAND, fd, notify, none; NULL:
+				adapter's */
 	const char *oracle;  /* "GET URL", "POST URL BODY", "none"; NULL: the adapter's */
-	int warmup;          /* requests before a capture; -1: the adapter's */
+	int warmup;	     /* requests before a capture; -1: the adapter's */
 	char *const *argv;   /* the engine's command, NULL-terminated */
 };
 
@@ -47,6 +48,8 @@ struct engine_request {
 
 struct engine {
 	const struct engine_adapter *adapter;
+	char *const
+		*argv; /* the config's; keys are looked up in it at the time of use, never kept */
 	enum engine_ready_kind ready_kind;
 	struct engine_request ready; /* HTTP and TCP */
 	const char *ready_command;   /* EXEC */
@@ -89,7 +92,11 @@ int engine_ask_oracle(const struct engine *engine, uint64_t deadline_ns, char **
 int engine_check_oracle(const struct engine *engine, const char *expected, uint64_t deadline_ns,
 			struct snap_error *err);
 
-/* "GET http://127.0.0.1:80/x" / "POST http://h:p/x BODY" and back; what the manifest stores */
+/*
+ * "GET http://127.0.0.1:80/x" / "POST http://h:p/x BODY" / "none" and back; what the manifest
+ * stores. Formatting gives 0, or -ENOSPC for a small buffer (ENGINE_REQUEST_TEXT_MAX is enough).
+ */
+#define ENGINE_REQUEST_TEXT_MAX 4800
 int engine_request_parse(const char *text, struct engine_request *ret, struct snap_error *err);
 int engine_request_format(const struct engine_request *request, char *buf, size_t size);
 
