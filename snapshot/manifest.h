@@ -15,10 +15,13 @@
 
 #include "common/error.h"
 
-#define MANIFEST_SCHEMA     1
-#define MANIFEST_SIZE_MAX   (16U << 20) /* bytes of JSON: 65,536 files of 200 characters fit */
-#define MANIFEST_ITEMS_MAX  65536U      /* entries in any one list */
-#define MANIFEST_STRING_MAX (128U << 10) /* one argument or path: MAX_ARG_STRLEN */
+#define MANIFEST_SCHEMA	  1
+#define MANIFEST_SIZE_MAX (16U << 20) /* bytes of JSON: 50,000 files of 200 characters fit */
+#define MANIFEST_VALUES_MAX \
+	(1U << 20)		   /* JSON values in all: a parsed one takes 50 bytes and more */
+#define MANIFEST_ITEMS_MAX  65536U /* entries in any one list */
+#define MANIFEST_STRING_MAX (128U << 10) /* one argument: MAX_ARG_STRLEN */
+#define MANIFEST_ANSWER_MAX (1U << 20)	 /* the oracle's answer: engine_ask_oracle()'s limit */
 
 struct string_list {
 	char **items;
@@ -54,7 +57,7 @@ struct manifest_dir {
 
 struct manifest_listener {
 	char *protocol; /* "tcp", "tcp6", "udp", "udp6" */
-	char *address;  /* numeric */
+	char *address;	/* numeric */
 	uint32_t port;
 };
 
@@ -80,21 +83,21 @@ struct manifest_identity {
 
 /* what this machine and these rights are; also made afresh by fingerprint_take() */
 struct fingerprint {
-	char *machine;        /* uname -m */
-	char *kernel_release; /* uname -r */
-	char *kernel_version; /* uname -v */
+	char *machine;		      /* uname -m */
+	char *kernel_release;	      /* uname -r */
+	char *kernel_version;	      /* uname -v */
 	struct string_list cpu_flags; /* sorted */
-	char *criu_version;   /* "4.2.1" */
-	char *criu_build_id;  /* hex */
+	char *criu_version;	      /* "4.2.1" */
+	char *criu_build_id;	      /* hex */
 	uint64_t caps_effective;
 	uint64_t caps_bounding;
 	bool no_new_privs;
 	bool seccomp_filter; /* on the worker, that is on the container */
-	char *setting;       /* "A", "B", "C", "none" */
+	char *setting;	     /* "A", "B", "C", "none" */
 	uint64_t cpus;
-	uint64_t memory_limit;     /* bytes, UINT64_MAX: none */
+	uint64_t memory_limit;	   /* bytes, UINT64_MAX: none */
 	uint64_t memory_available; /* bytes under the limit; not stored */
-	uint64_t nofile;           /* soft limit */
+	uint64_t nofile;	   /* soft limit */
 	uint64_t page_size;
 };
 
@@ -102,7 +105,7 @@ struct manifest {
 	uint32_t schema;
 	char *snapinit_version;
 	char *generation; /* "gen-1" */
-	char *created;    /* RFC 3339, UTC */
+	char *created;	  /* RFC 3339, UTC */
 	bool verified;
 	bool unprivileged; /* CRIU's mode */
 	struct manifest_identity identity;
@@ -122,7 +125,7 @@ struct manifest {
 	uint64_t resident_bytes;
 	uint64_t snapshot_bytes;
 	char *stdio[3]; /* CRIU's names of the engine's pipes: "pipe:[4711]"; NULL: not ours */
-	char *ready;    /* readiness spec used */
+	char *ready;	/* readiness spec used */
 	char *oracle_request; /* engine_request_format(), NULL: none */
 	char *oracle_answer;
 	uint64_t cold_boot_ms; /* exec of the engine to ready */
@@ -144,7 +147,10 @@ int manifest_load(int gen_fd, struct manifest *ret, struct snap_error *err);
 /* the same from memory: what the fuzz target calls */
 int manifest_parse(const char *text, size_t size, struct manifest *ret, struct snap_error *err);
 
-/* write `manifest.json` (0600), synced and complete */
+/*
+ * write `manifest.json` (0600), synced and complete; what manifest_load() would refuse (text that
+ * is no UTF-8 too) is not written: SNAP_E_INTERNAL naming the field
+ */
 int manifest_save(int gen_fd, const struct manifest *m, struct snap_error *err);
 
 #endif

@@ -18,8 +18,12 @@
 struct store {
 	int fd; /* the folder, FD_NONE when closed */
 	bool holds_lease;
+	char lease_token[33]; /* tells our lease from one that broke it */
 	char path[4096];
 };
+
+/* "gen-" and a number of 1 to 9 digits without leading zero */
+bool store_name_is_valid(const char *name);
 
 /*
  * Open the folder; create it (0700) if `create`. SNAP_E_NO_SNAPSHOT (-ENOENT) when it is not
@@ -41,6 +45,16 @@ int store_open_generation(const struct store *store, const char *name, struct sn
  */
 int store_begin(struct store *store, const char *name, uint64_t lease_ms,
 		char ret_name[STORE_NAME_MAX], struct snap_error *err);
+
+/* the name that store_begin() would give a generation now; nothing is made */
+int store_next_name(const struct store *store, char ret_name[STORE_NAME_MAX],
+		    struct snap_error *err);
+
+/*
+ * After a capture in a pid namespace that is gone (inode of its ns/pid) and that was to make the
+ * generation `name`: remove what it left, lease and generation, if the lease is still its own.
+ */
+void store_bury(struct store *store, const char *name, uint64_t pid_ns);
 
 /* remove a half-made generation and everything in it; gives up the lease */
 void store_abort(struct store *store, const char *name);

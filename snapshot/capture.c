@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The order matters in two places. Everything slow that does not need the tree to stand still
+ * (CRIU's start, kernel probes, space check, audit) comes before the freeze. What must fit
+ * together (CRIU's images, copies of files, the list of pids and listeners) is taken while CRIU
+ * holds the tree: at its post-dump notification all images are written and every task is still
+ * stopped, and refusing there makes CRIU fail and let the tree run on.
+ */
+#include "snapshot/capture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/procfs.h"
+#include "snapshot/carried.h"
+#include "snapshot/criu/kdat.h"
+#include "snapshot/criu/session.h"
+#include "snapshot/fingerprint.h"
+#include "snapshot/folder.h"
+#include "snapshot/images.h"
+#include "snapshot/task/audit.h"
+#include "snapshot/task/sockets.h"
+#include "snapshot/task/tree.h"
+
+#define ENGINE_STEP_MS    60000U          /* warm-up and oracle, each */
+#define QUIET_POLL_MS     20U
+#define RETRY_POLL_MS     2U
+#define RETRY_MS          3000U /* PID 1 holds signals back meanwhile */
+#define LEASE_SLACK_MS    60000U
+#define SPACE_SLACK_BYTES (64ULL << 20)
+#define CRIU_LOG_LEVEL    2
+
+extern char **environ;
+
+struct capture {
+	const struct capture_config *config;
+	struct capture_result *result;
+	struct engine engine;
+	struct criu_program program;
+	struct criu_session session;
+	struct kdat kdat;
+	struct store store;
+	int gen_fd;
+	struct manifest m;
+	bool begun;    /* a generation of ours is in the store */
+	bool frozen;   /* PID 1 holds signals back */
+	uint64_t frozen_at_ns;
+	struct snap_error notify_err; /* what went wrong inside a notification */
+};
+
+static int root_is_alive(void *arg)
+{
+	const struct capture *c = arg;
+	struct proc_stat stat;
+
+	if (procfs_stat(c->config->root_pid, &stat) < 0 || stat.state == 'Z')
+		return -ESRCH;
+	return 0;
+}
+
+static int take_host(struct capture *c, struct snap_error *err)
+{
+	int r = criu_program_find(c->config->criu, &c->program, err);
+	struct criu_start none = {0};
+
+	if (r == 0)
+		r = criu_session_open(&c->program, &none, &c->session, err);
+	if (r == 0)
+		r = criu_session_version(&c->session, deadline_after_ms(5000), err);
+	if (r == 0)
+		r = fingerprint_take(c->session.version, c->program.build_id, &c->m.host, err);
+	criu_session_close(&c->session);
+	return r;
+}
+
+static int step_rights(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	const char *setting;
+	int r = take_host(c, err);
+
+	if (r < 0)
+		return r;
+	setting = c->m.host.setting;
+	if (strcmp(setting, "C") == 0)
+		return snap_fail(err, SNAP_E_PREFLIGHT, EPERM,
+				 "setting C: a seccomp filter is on this container, CRIU cannot dump under "
+				 "one; capture with seccomp=unconfined or on the host with snapctl create");
+	if (strcmp(setting, "none") == 0)
+		return snap_fail(err, SNAP_E_PREFLIGHT, EPERM,
+				 "no right to dump: CAP_CHECKPOINT_RESTORE and CAP_SETPCAP are needed "
+				 "(--cap-add CHECKPOINT_RESTORE)");
+	c->m.unprivileged = strcmp(setting, "A") != 0;
+	return 0;
+}
+
+static int step_ready(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	uint64_t deadline = deadline_after_ms(c->config->ready_timeout_ms);
+	struct proc_stat stat;
+	struct timespec boot;
+	uint64_t started_ms;
+	int r = engine_init(&c->engine, &c->config->engine, err);
+
+	if (r < 0)
+		return r;
+	if (c->engine.ready_kind == ENGINE_READY_FD || c->engine.ready_kind == ENGINE_READY_NOTIFY)
+		r = c->config->talk.wait_engine(c->config->talk.arg, deadline, err);
+	else
+		r = engine_wait_ready(&c->engine, deadline, root_is_alive, c, err);
+	if (r == -ESRCH)
+		return snap_fail(err, SNAP_E_NOT_READY, ESRCH, "the engine ended before it was ready");
+	if (r < 0)
+		return r;
+	if (procfs_stat(c->config->root_pid, &stat) < 0)
+		return snap_fail(err, SNAP_E_NOT_READY, ESRCH, "the engine is gone");
+	(void)clock_gettime(CLOCK_BOOTTIME, &boot);
+	started_ms = stat.start_ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
+	c->m.cold_boot_ms = (uint64_t)boot.tv_sec * 1000 + (uint64_t)boot.tv_nsec / NS_PER_MS;
+	c->m.cold_boot_ms = c->m.cold_boot_ms > started_ms ? c->m.cold_boot_ms - started_ms : 0;
+	c->config->talk.ready(c->config->talk.arg, c->m.cold_boot_ms);
+	return 0;
+}
+
+static int step_warm_up(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+
+	return engine_warm_up(&c->engine, deadline_after_ms(ENGINE_STEP_MS), err);
+}
+
+static int step_oracle(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	char request[sizeof(struct engine_request) + 64];
+	size_t size;
+	int r;
+
+	if (!engine_has_oracle(&c->engine))
+		return 0;
+	r = engine_ask_oracle(&c->engine, deadline_after_ms(ENGINE_STEP_MS), &c->m.oracle_answer,
+			      &size, err);
+	if (r < 0)
+		return r;
+	r = engine_request_format(&c->engine.oracle, request, sizeof(request));
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot note the oracle's request");
+	c->m.oracle_request = strdup(request);
+	return c->m.oracle_request ? 0 : snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+}
+
+static int step_store(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	uint64_t lease_ms = c->config->dump_timeout_ms + c->config->quiet_timeout_ms + LEASE_SLACK_MS;
+	int r = store_open(&c->store, c->config->store_path, true, err);
+
+	if (r == 0)
+		r = store_begin(&c->store, c->config->generation, lease_ms, c->result->generation, err);
+	if (r < 0)
+		return r;
+	c->begun = true;
+	c->gen_fd = store_open_generation(&c->store, c->result->generation, err);
+	if (c->gen_fd < 0)
+		return c->gen_fd;
+	if (mkdirat(c->gen_fd, "criu", 0700) < 0)
+		return snap_fail(err, SNAP_E_DUMP, errno, "cannot make criu/");
+
+	/* both only save time: at this dump, and at every wake */
+	(void)kdat_make(&c->store, &c->program, &c->m.host, c->m.unprivileged,
+			&c->result->cache_err);
+	kdat_find(&c->store, &c->program, &c->m.host, c->m.unprivileged, &c->kdat);
+	return 0;
+}
+
+static void undo_store(void *context)
+{
+	struct capture *c = context;
+
+	c->gen_fd = fd_close(c->gen_fd);
+	if (c->begun)
+		store_abort(&c->store, c->result->generation);
+	c->begun = false;
+}
+
+static int audit_once(struct capture *c, struct audit_report *report, uint64_t *ret_resident,
+		      struct snap_error *err)
+{
+	struct audit_rights rights = {
+		.admin = !c->m.unprivileged,
+		.uid = geteuid(),
+		.init_pid = getppid(),
+		.self_pid = getpid(),
+	};
+	struct task_tree tree = {0};
+	int r = task_tree_collect(c->config->root_pid, &tree, err);
+
+	if (r == 0)
+		r = audit_tree(&tree, &rights, report, err);
+	*ret_resident = tree.resident_bytes;
+	task_tree_done(&tree);
+	return r;
+}
+
+/* 0 with the last audit's findings: none, lasting ones, or the deadline has passed */
+static int await_quiet(struct capture *c, uint64_t deadline_ns, unsigned int poll_ms,
+		       struct audit_report *report, uint64_t *ret_resident, struct snap_error *err)
+{
+	for (;;) {
+		int r = audit_once(c, report, ret_resident, err);
+
+		if (r < 0)
+			return r;
+		if (report->n == 0 || !audit_only_transient(report) ||
+		    deadline_left_ms(deadline_ns) == 0)
+			return 0;
+		(void)usleep(poll_ms * 1000);
+	}
+}
+
+/* wait for open connections to end; name what CRIU would refuse */
+static int step_quiet(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	struct audit_report report;
+	uint64_t resident;
+	char text[900];
+	int r = await_quiet(c, deadline_after_ms(c->config->quiet_timeout_ms), QUIET_POLL_MS,
+			    &report, &resident, err);
+
+	if (r < 0)
+		return r;
+	/* with NET_ADMIN an open connection is dumped, and closed at the wake */
+	if (report.n > 0 && !(audit_only_transient(&report) && !c->m.unprivileged)) {
+		audit_format(&report, text, sizeof(text));
+		return snap_fail(err, SNAP_E_UNSNAPSHOTABLE, EBUSY, "%s", text);
+	}
+	return store_check_space(&c->store, resident + SPACE_SLACK_BYTES, err);
+}
+
+static int open_session(struct capture *c, struct snap_error *err)
+{
+	struct criu_start start = {.runtime_dir = c->kdat.hit ? c->kdat.dir : NULL};
+
+	return criu_session_open(&c->program, &start, &c->session, err);
+}
+
+static int step_freeze(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	int r = open_session(c, err);
+
+	if (r < 0)
+		return r;
+	r = c->config->talk.freeze(c->config->talk.arg, err);
+	if (r < 0)
+		return r;
+	c->frozen = true;
+	c->frozen_at_ns = clock_now_ns();
+	return 0;
+}
+
+static void undo_freeze(void *context)
+{
+	struct capture *c = context;
+
+	/* an orderly end has let the tree go; a killed CRIU leaves that to PID 1 */
+	criu_session_close(&c->session);
+	if (c->frozen && !c->result->may_be_harmed)
+		c->config->talk.thawed(c->config->talk.arg, false);
+	c->frozen = false;
+}
+
+/* pids and rights of the stopped tree */
+static int note_tree(struct capture *c, const struct task_tree *tree, struct snap_error *err)
+{
+	c->m.root_pid = c->config->root_pid;
+	c->m.tree_has_filter = tree->has_seccomp_filter;
+	c->m.resident_bytes = tree->resident_bytes;
+	c->m.pids = calloc(tree->n_ids, sizeof(*c->m.pids));
+	if (!c->m.pids)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+	memcpy(c->m.pids, tree->ids, tree->n_ids * sizeof(*c->m.pids));
+	c->m.n_pids = tree->n_ids;
+	return 0;
+}
+
+static int on_notify(const char *script, pid_t pid, void *arg)
+{
+	struct capture *c = arg;
+	struct task_tree tree = {0};
+	int r;
+
+	(void)pid;
+	if (strcmp(script, "post-dump") != 0)
+		return 0;
+	r = task_tree_collect(c->config->root_pid, &tree, &c->notify_err);
+	if (r == 0)
+		r = note_tree(c, &tree, &c->notify_err);
+	if (r == 0)
+		r = sockets_listeners(&tree, &c->m, &c->notify_err);
+	if (r == 0)
+		r = carried_collect(&tree, &c->config->includes, c->gen_fd, &c->m, &c->notify_err);
+	task_tree_done(&tree);
+	return r;
+}
+
+static int dump_once(struct capture *c, struct snap_error *err)
+{
+	snap_cleanup_close int images_fd = FD_NONE;
+	struct criu_options options = {
+		.work_fd = -1,
+		.unprivileged = c->m.unprivileged,
+		.net_admin = !c->m.unprivileged,
+		.log_level = CRIU_LOG_LEVEL,
+		.deadline_ns = deadline_after_ms(c->config->dump_timeout_ms),
+		.pid = c->config->root_pid,
+		.leave_running = !c->config->end_engine,
+	};
+	int r;
+
+	images_fd = openat(c->gen_fd, "criu", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (images_fd < 0)
+		return snap_fail(err, SNAP_E_DUMP, errno, "cannot open criu/");
+	options.images_fd = images_fd;
+	r = criu_session_dump(&c->session, &options, on_notify, c, err);
+	if (r == -ECANCELED) {
+		if (err)
+			*err = c->notify_err;
+		return r;
+	}
+	if (r < 0) {
+		/* no answer: CRIU was killed, or hangs and will be */
+		c->result->may_be_harmed = r == -ETIMEDOUT || r == -EPIPE || r == -ECONNRESET;
+		return r;
+	}
+	return 0;
+}
+
+/* an orderly refusal over a connection that was opened after the audit: the tree runs on */
+static bool is_refused_for_connection(const struct capture *c, const struct snap_error *err)
+{
+	return c->m.unprivileged && !c->result->may_be_harmed &&
+	       strstr(err->msg, "Connected TCP socket");
+}
+
+/* everything as before the dump, at a moment without connections */
+static int prepare_again(struct capture *c, uint64_t deadline_ns, struct snap_error *err)
+{
+	struct audit_report report;
+	uint64_t resident;
+	int r;
+
+	criu_session_close(&c->session);
+	r = folder_remove(c->gen_fd, "criu");
+	if (r == 0 && mkdirat(c->gen_fd, "criu", 0700) < 0)
+		r = -errno;
+	if (r < 0)
+		return snap_fail(err, SNAP_E_DUMP, -r, "cannot make criu/ once more");
+	r = open_session(c, err);
+	if (r == 0)
+		r = await_quiet(c, deadline_ns, RETRY_POLL_MS, &report, &resident, err);
+	c->frozen_at_ns = clock_now_ns();
+	return r;
+}
+
+/* a busy engine is caught between two requests, sooner or later */
+static int step_dump(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	uint64_t deadline = deadline_after_ms(RETRY_MS);
+	int r = dump_once(c, err);
+
+	while (r < 0 && is_refused_for_connection(c, err) && deadline_left_ms(deadline) > 0) {
+		r = prepare_again(c, deadline, err);
+		if (r == 0)
+			r = dump_once(c, err);
+	}
+	if (r < 0)
+		return r;
+	c->result->frozen_ms = (clock_now_ns() - c->frozen_at_ns) / NS_PER_MS;
+	c->m.frozen_ms = c->result->frozen_ms;
+	criu_session_close(&c->session);
+	c->config->talk.thawed(c->config->talk.arg, c->config->end_engine);
+	c->frozen = false;
+	return 0;
+}
+
+static int dup_string(char **ret, const char *text)
+{
+	*ret = text ? strdup(text) : NULL;
+	return text && !*ret ? -ENOMEM : 0;
+}
+
+static int fill_texts(struct capture *c)
+{
+	time_t now = time(NULL);
+	char created[32];
+	struct tm tm;
+	int r;
+
+	(void)gmtime_r(&now, &tm);
+	(void)strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	r = dup_string(&c->m.created, created);
+	if (r == 0)
+		r = dup_string(&c->m.snapinit_version, SNAP_VERSION);
+	if (r == 0)
+		r = dup_string(&c->m.generation, c->result->generation);
+	if (r == 0)
+		r = dup_string(&c->m.ready, c->config->engine.ready);
+	for (int i = 0; r == 0 && i < 3; i++)
+		r = dup_string(&c->m.stdio[i], c->config->stdio[i]);
+	return r;
+}
+
+static int step_seal(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	int r = fill_texts(c);
+
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot fill the manifest");
+	c->m.schema = MANIFEST_SCHEMA;
+	r = identity_take(c->config->engine.argv, environ, engine_adapter_name(&c->engine), NULL,
+			  &c->m.identity, err);
+	if (r == 0)
+		r = images_collect(c->gen_fd, &c->m, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < c->m.n_images; i++)
+		c->m.snapshot_bytes += c->m.images[i].size;
+	c->result->snapshot_bytes = c->m.snapshot_bytes;
+	for (size_t i = 0; i < c->result->times.n; i++)
+		c->m.capture_ms += c->result->times.dur_ns[i] / NS_PER_MS;
+	return manifest_save(c->gen_fd, &c->m, err);
+}
+
+static int step_verify(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	const struct capture_talk *talk = &c->config->talk;
+	int r = talk->verify ? talk->verify(talk->arg, &c->m, &c->result->verify_err) : 1;
+
+	c->result->verified = r == 0;
+	if (r < 0 && err)
+		*err = c->result->verify_err;
+	return r < 0 ? r : 0;
+}
+
+static int step_publish(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	int r = c->config->generation ? store_finish(&c->store, c->result->generation, err)
+				      : store_publish(&c->store, c->result->generation, err);
+
+	if (r == 0)
+		c->begun = false;
+	return r;
+}
+
+static const struct step capture_steps[] = {
+	{"rights", step_rights, NULL},
+	{"ready", step_ready, NULL},
+	{"warm-up", step_warm_up, NULL},
+	{"oracle", step_oracle, NULL},
+	{"store", step_store, undo_store},
+	{"quiet", step_quiet, NULL},
+	{"freeze", step_freeze, undo_freeze},
+	{"dump", step_dump, NULL},
+	{"seal", step_seal, NULL},
+	{"verify", step_verify, NULL},
+	{"publish", step_publish, NULL},
+};
+
+int capture_run(const struct capture_config *config, struct capture_result *ret,
+		struct snap_error *err)
+{
+	struct capture c = {
+		.config = config,
+		.result = ret,
+		.session = CRIU_SESSION_NONE,
+		.store = {.fd = FD_NONE},
+		.gen_fd = FD_NONE,
+	};
+	int r;
+
+	*ret = (struct capture_result){0};
+	manifest_init(&c.m);
+	r = steps_run("capture", capture_steps, ARRAY_LEN(capture_steps), &c, &ret->times, err);
+	criu_session_close(&c.session);
+	c.gen_fd = fd_close(c.gen_fd);
+	store_close(&c.store);
+	manifest_done(&c.m);
+	return r;
+}

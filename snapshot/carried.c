@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/carried.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/io.h"
+#include "common/procfs.h"
+#include "snapshot/task/open_files.h"
+#include "snapshot/task/sockets.h"
+
+/* clock ticks are coarse: a file made in the engine's first moments must not be missed */
+#define START_SLACK_NS (50 * (int64_t)NS_PER_MS)
+
+struct collector {
+	struct manifest *m;
+	int files_fd;
+	int64_t started_ns; /* of the root, CLOCK_REALTIME */
+	dev_t root_dev;
+	uint64_t carried_bytes;
+};
+
+static int64_t timespec_ns(const struct timespec *ts)
+{
+	return (int64_t)ts->tv_sec * (int64_t)NS_PER_S + ts->tv_nsec;
+}
+
+/* when a process started, as wall-clock time */
+static int started_ns(pid_t pid, int64_t *ret)
+{
+	struct timespec boot, real;
+	struct proc_stat stat;
+	int r = procfs_stat(pid, &stat);
+
+	if (r < 0)
+		return r;
+	(void)clock_gettime(CLOCK_BOOTTIME, &boot);
+	(void)clock_gettime(CLOCK_REALTIME, &real);
+	*ret = timespec_ns(&real) - timespec_ns(&boot) +
+	       (int64_t)(stat.start_ticks * (NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK)));
+	return 0;
+}
+
+static bool is_on_other_tmpfs(const struct collector *c, const struct open_file *file)
+{
+	struct statfs fs;
+
+	return file->st.st_dev != c->root_dev && statfs(file->path, &fs) == 0 &&
+	       fs.f_type == TMPFS_MAGIC;
+}
+
+static bool must_carry(const struct collector *c, const struct open_file *file)
+{
+	return file->written || is_on_other_tmpfs(c, file) ||
+	       timespec_ns(&file->st.st_ctim) >= c->started_ns - START_SLACK_NS;
+}
+
+static int add_dir(struct manifest *m, const char *path, const struct stat *st)
+{
+	struct manifest_dir *bigger;
+
+	for (size_t i = 0; i < m->n_dirs; i++) {
+		if (strcmp(m->dirs[i].path, path) == 0)
+			return 0;
+	}
+	if (m->n_dirs >= MANIFEST_ITEMS_MAX)
+		return -E2BIG;
+	bigger = reallocarray(m->dirs, m->n_dirs + 1, sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	m->dirs = bigger;
+	bigger += m->n_dirs;
+	*bigger = (struct manifest_dir){
+		.path = strdup(path),
+		.mode = st->st_mode & 07777,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+	};
+	if (!bigger->path)
+		return -ENOMEM;
+	m->n_dirs++;
+	return 0;
+}
+
+/* every folder above path, outermost first, so that they can be made in this order */
+static int note_parents(struct manifest *m, const char *path)
+{
+	snap_cleanup_free char *dir = strdup(path);
+
+	if (!dir)
+		return -ENOMEM;
+	for (char *slash = strchr(dir + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		struct stat st;
+		int r;
+
+		*slash = '\0';
+		if (stat(dir, &st) == 0 && S_ISDIR(st.st_mode)) {
+			r = add_dir(m, dir, &st);
+			if (r < 0)
+				return r;
+		}
+		*slash = '/';
+	}
+	return 0;
+}
+
+static struct manifest_file *add_file(struct manifest *m, const struct open_file *file)
+{
+	struct manifest_file *bigger;
+
+	if (m->n_files >= MANIFEST_ITEMS_MAX)
+		return NULL;
+	bigger = reallocarray(m->files, m->n_files + 1, sizeof(*bigger));
+	if (!bigger)
+		return NULL;
+	m->files = bigger;
+	bigger += m->n_files;
+	*bigger = (struct manifest_file){
+		.path = strdup(file->path),
+		.size = (uint64_t)file->st.st_size,
+		.mtime_ns = timespec_ns(&file->st.st_mtim),
+		.mode = file->st.st_mode & 07777,
+		.uid = file->st.st_uid,
+		.gid = file->st.st_gid,
+		.mapped = file->mapped,
+		.append = file->append && file->written,
+	};
+	if (!bigger->path)
+		return NULL;
+	m->n_files++;
+	return bigger;
+}
+
+static int copy_in(struct collector *c, struct manifest_file *entry, struct snap_error *err)
+{
+	snap_cleanup_close int from = FD_NONE;
+	snap_cleanup_close int to = FD_NONE;
+	char name[32];
+	int r;
+
+	(void)snprintf(name, sizeof(name), "f-%06zu", c->m->n_files);
+	from = open(entry->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (from < 0)
+		return snap_fail(err, SNAP_E_DUMP, errno, "cannot read '%s'", entry->path);
+	to = openat(c->files_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (to < 0)
+		return snap_fail(err, SNAP_E_DUMP, errno, "cannot create files/%s", name);
+	r = io_copy_fd(from, to, entry->size, err);
+	if (r < 0) {
+		snap_error_prefix(err, "cannot carry '%s'", entry->path);
+		return r;
+	}
+	entry->stored = strdup(name);
+	return entry->stored ? note_parents(c->m, entry->path) : -ENOMEM;
+}
+
+static int collect_file(struct collector *c, const struct open_file *file, bool always,
+			struct snap_error *err)
+{
+	bool carry = always || must_carry(c, file);
+	struct manifest_file *entry;
+
+	if (carry && (uint64_t)file->st.st_size > CARRIED_BYTES_MAX - c->carried_bytes) {
+		if (always || file->written)
+			return snap_fail(err, SNAP_E_UNSNAPSHOTABLE, EFBIG,
+					 "'%s' (%" PRIu64 " bytes) is open for writing and too large to "
+					 "carry (limit %llu bytes); close it before the capture or put it "
+					 "on a volume that the new container has too",
+					 file->path, (uint64_t)file->st.st_size, CARRIED_BYTES_MAX);
+		carry = false; /* read only: the image or a volume has it */
+	}
+	entry = add_file(c->m, file);
+	if (!entry)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'", file->path);
+	if (!carry)
+		return 0;
+	c->carried_bytes += entry->size;
+	return copy_in(c, entry, err);
+}
+
+static bool has_file(const struct manifest *m, const char *path)
+{
+	for (size_t i = 0; i < m->n_files; i++) {
+		if (strcmp(m->files[i].path, path) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int collect_includes(struct collector *c, const struct string_list *includes,
+			    struct snap_error *err)
+{
+	for (size_t i = 0; i < includes->n; i++) {
+		struct open_file file = {.path = includes->items[i]};
+		int r;
+
+		if (has_file(c->m, file.path))
+			continue;
+		if (lstat(file.path, &file.st) < 0)
+			return snap_fail(err, SNAP_E_USAGE, errno, "--include '%s'", file.path);
+		if (!S_ISREG(file.st.st_mode))
+			return snap_fail(err, SNAP_E_USAGE, EINVAL,
+					 "--include '%s' is no regular file", file.path);
+		r = collect_file(c, &file, true, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int collect_socket_folders(const struct task_tree *tree, struct manifest *m,
+				  struct snap_error *err)
+{
+	struct string_list paths = {0};
+	int r = sockets_unix_paths(tree, &paths, err);
+
+	for (size_t i = 0; r == 0 && i < paths.n; i++) {
+		r = note_parents(m, paths.items[i]);
+		if (r < 0)
+			(void)snap_fail(err, SNAP_E_INTERNAL, -r, "cannot note the folder of '%s'",
+					paths.items[i]);
+	}
+	string_list_done(&paths);
+	return r;
+}
+
+int carried_collect(const struct task_tree *tree, const struct string_list *includes, int gen_fd,
+		    struct manifest *m, struct snap_error *err)
+{
+	snap_cleanup_close int files_fd = FD_NONE;
+	struct open_files files = {0};
+	struct collector c = {.m = m};
+	struct stat root;
+	int r;
+
+	if (mkdirat(gen_fd, "files", 0700) < 0)
+		return snap_fail(err, SNAP_E_DUMP, errno, "cannot make files/");
+	files_fd = openat(gen_fd, "files", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (files_fd < 0 || stat("/", &root) < 0)
+		return snap_fail(err, SNAP_E_DUMP, errno, "cannot open files/");
+	c.files_fd = files_fd;
+	c.root_dev = root.st_dev;
+	r = started_ns(tree->processes[0].pid, &c.started_ns);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_DUMP, -r, "cannot tell when the engine started");
+
+	r = open_files_collect(tree, &files, err);
+	for (size_t i = 0; r == 0 && i < files.n; i++)
+		r = collect_file(&c, &files.items[i], false, err);
+	open_files_done(&files);
+	if (r == 0)
+		r = collect_includes(&c, includes, err);
+	if (r == 0)
+		r = collect_socket_folders(tree, m, err);
+	return r;
+}
+
+static int make_dirs(const struct manifest *m, struct carried_made *made, struct snap_error *err)
+{
+	for (size_t i = 0; i < m->n_dirs; i++) {
+		const struct manifest_dir *dir = &m->dirs[i];
+
+		if (mkdir(dir->path, 0700) < 0) {
+			if (errno == EEXIST || errno == EROFS)
+				continue; /* what needs the folder will tell */
+			return snap_fail(err, SNAP_E_RESTORE, errno, "cannot make '%s'", dir->path);
+		}
+		if (string_list_add(&made->dirs, dir->path) < 0)
+			return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'", dir->path);
+		if (geteuid() == 0 && lchown(dir->path, dir->uid, dir->gid) < 0)
+			return snap_fail(err, SNAP_E_RESTORE, errno, "cannot own '%s'", dir->path);
+		if (chmod(dir->path, dir->mode) < 0)
+			return snap_fail(err, SNAP_E_RESTORE, errno, "cannot set the mode of '%s'",
+					 dir->path);
+	}
+	return 0;
+}
+
+static int fill_file(int from, int to, const struct manifest_file *file, struct snap_error *err)
+{
+	struct timespec times[2] = {
+		{.tv_nsec = UTIME_OMIT},
+		{.tv_sec = file->mtime_ns / (int64_t)NS_PER_S,
+		 .tv_nsec = file->mtime_ns % (int64_t)NS_PER_S},
+	};
+	int r = io_copy_fd(from, to, file->size, err);
+
+	if (r < 0)
+		return r;
+	if (geteuid() == 0 && fchown(to, file->uid, file->gid) < 0)
+		return snap_fail(err, SNAP_E_RESTORE, errno, "cannot set its owner");
+	if (fchmod(to, file->mode) < 0 || futimens(to, times) < 0)
+		return snap_fail(err, SNAP_E_RESTORE, errno, "cannot set its mode and time");
+	return 0;
+}
+
+static int put_file(const struct manifest_file *file, int files_fd, struct carried_made *made,
+		    struct snap_error *err)
+{
+	snap_cleanup_close int from = FD_NONE;
+	snap_cleanup_close int to = FD_NONE;
+	int r;
+
+	to = open(file->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (to < 0 && errno == EEXIST)
+		return 0;
+	if (to < 0)
+		return snap_fail(err, SNAP_E_RESTORE, errno, "cannot put back '%s'", file->path);
+	if (string_list_add(&made->files, file->path) < 0) {
+		(void)unlink(file->path);
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'", file->path);
+	}
+	from = openat(files_fd, file->stored, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (from < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open files/%s", file->stored);
+	r = fill_file(from, to, file, err);
+	if (r < 0)
+		snap_error_prefix(err, "cannot put back '%s'", file->path);
+	return r;
+}
+
+int carried_put_back(const struct manifest *m, int gen_fd, struct carried_made *made,
+		     struct snap_error *err)
+{
+	snap_cleanup_close int files_fd = FD_NONE;
+	int r = make_dirs(m, made, err);
+
+	if (r < 0)
+		return r;
+	files_fd = openat(gen_fd, "files", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	for (size_t i = 0; r == 0 && i < m->n_files; i++) {
+		if (m->files[i].stored)
+			r = put_file(&m->files[i], files_fd, made, err);
+	}
+	return r;
+}
+
+void carried_undo(struct carried_made *made)
+{
+	for (size_t i = made->files.n; i > 0; i--)
+		(void)unlink(made->files.items[i - 1]);
+	for (size_t i = made->dirs.n; i > 0; i--)
+		(void)rmdir(made->dirs.items[i - 1]);
+	carried_made_done(made);
+}
+
+void carried_made_done(struct carried_made *made)
+{
+	string_list_done(&made->files);
+	string_list_done(&made->dirs);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_IMAGES_H
+#define SNAP_SNAPSHOT_IMAGES_H
+
+/* The files of a generation folder and their digests, which guard against accidental damage. */
+
+#include "snapshot/manifest.h"
+
+/* note every file below criu/ and files/ into m->images, with size and digest */
+int images_collect(int gen_fd, struct manifest *m, struct snap_error *err);
+
+/* compare every noted file's size and digest; SNAP_E_CORRUPT names the first that differs */
+int images_verify(int gen_fd, const struct manifest *m, struct snap_error *err);
+
+#endif

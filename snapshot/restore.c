@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/restore.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "snapshot/carried.h"
+#include "snapshot/criu/kdat.h"
+#include "snapshot/criu/session.h"
+#include "snapshot/fingerprint.h"
+#include "snapshot/images.h"
+#include "snapshot/task/tree.h"
+
+#define CRIU_LOG_LEVEL 2
+
+extern char **environ;
+
+struct restore {
+	const struct restore_config *config;
+	struct restore_result *result;
+	struct engine engine;
+	struct criu_program program;
+	struct criu_session session;
+	struct kdat kdat;
+	struct store store;
+	int gen_fd;
+	struct manifest m;
+	struct fingerprint here;
+	struct carried_made made;
+	uint64_t deadline_ns;
+	/* the digest thread */
+	pthread_t thread;
+	bool thread_runs;
+	int thread_result;
+	struct snap_error thread_err;
+};
+
+static int step_open(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	const struct restore_config *config = c->config;
+	int r = store_open(&c->store, config->store_path, false, err);
+
+	if (r < 0)
+		return r;
+	if (config->generation)
+		(void)snprintf(c->result->generation, sizeof(c->result->generation), "%s",
+			       config->generation);
+	else
+		r = store_current(&c->store, c->result->generation, err);
+	if (r < 0)
+		return r;
+	c->gen_fd = store_open_generation(&c->store, c->result->generation, err);
+	if (c->gen_fd < 0)
+		return c->gen_fd;
+	return manifest_load(c->gen_fd, &c->m, err);
+}
+
+/* CRIU starts now and is ready when the gate is through */
+static int step_criu_start(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	struct criu_start start = {.n_inherit = 0};
+	int r = criu_program_find(c->config->criu, &c->program, err);
+
+	if (r < 0)
+		return r;
+	/* the version is asked below; the cache's key must not depend on it */
+	r = fingerprint_take(c->m.host.criu_version, c->program.build_id, &c->here, err);
+	if (r < 0)
+		return r;
+	kdat_find(&c->store, &c->program, &c->here, c->m.unprivileged, &c->kdat);
+	c->result->cache_hit = c->kdat.hit;
+	start.runtime_dir = c->kdat.hit ? c->kdat.dir : NULL;
+	for (int i = 0; i < 3; i++) {
+		if (c->config->stdio[i] >= 0)
+			start.inherit[start.n_inherit++] = c->config->stdio[i];
+	}
+	return criu_session_open(&c->program, &start, &c->session, err);
+}
+
+static void undo_criu_start(void *context)
+{
+	struct restore *c = context;
+
+	criu_session_close(&c->session);
+}
+
+static int step_gate(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	struct manifest_identity want = {0};
+	struct gate_reasons reasons;
+	int r = engine_init(&c->engine, &c->config->engine, err);
+
+	if (r == 0)
+		r = criu_session_version(&c->session, deadline_after_ms(5000), err);
+	if (r < 0)
+		return r;
+	/* now that CRIU has told it */
+	free(c->here.criu_version);
+	c->here.criu_version = strdup(c->session.version);
+	if (!c->here.criu_version)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+	r = identity_take(c->config->engine.argv, environ, engine_adapter_name(&c->engine),
+				  c->m.identity.env_salt, &want, err);
+	if (r < 0)
+		return r;
+	r = gate_check(&c->m, &want, &c->here, c->gen_fd, &c->config->accept, &reasons);
+	identity_done(&want);
+	if (r == 0)
+		return 0;
+	(void)snap_fail(err, SNAP_E_INCOMPATIBLE, 0, "%s", reasons.text);
+	return RESTORE_REFUSED;
+}
+
+static int step_budget(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	uint64_t ms = c->config->timeout_ms;
+
+	(void)err;
+	if (ms == 0) {
+		ms = c->m.cold_boot_ms / 2;
+		if (ms < RESTORE_BUDGET_MIN_MS)
+			ms = RESTORE_BUDGET_MIN_MS;
+	}
+	c->deadline_ns = deadline_after_ms(ms);
+	c->config->talk.budget(c->config->talk.arg, ms);
+	return 0;
+}
+
+static void *verify_images(void *arg)
+{
+	struct restore *c = arg;
+
+	c->thread_result = images_verify(c->gen_fd, &c->m, &c->thread_err);
+	return NULL;
+}
+
+static int step_digests_start(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	int r = pthread_create(&c->thread, NULL, verify_images, c);
+
+	if (r != 0)
+		return snap_fail(err, SNAP_E_INTERNAL, r, "cannot start a thread");
+	c->thread_runs = true;
+	return 0;
+}
+
+static void undo_digests_start(void *context)
+{
+	struct restore *c = context;
+
+	if (c->thread_runs)
+		(void)pthread_join(c->thread, NULL);
+	c->thread_runs = false;
+}
+
+static int step_files(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+
+	return carried_put_back(&c->m, c->gen_fd, &c->made, err);
+}
+
+static void undo_files(void *context)
+{
+	struct restore *c = context;
+
+	carried_undo(&c->made);
+}
+
+static int step_criu(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	snap_cleanup_close int images_fd = FD_NONE;
+	snap_cleanup_close int work_fd = FD_NONE;
+	struct criu_options options = {
+		.unprivileged = c->m.unprivileged,
+		.net_admin = !c->m.unprivileged,
+		.log_level = CRIU_LOG_LEVEL,
+		.deadline_ns = c->deadline_ns,
+	};
+	int r;
+
+	images_fd = openat(c->gen_fd, "criu", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (images_fd < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open criu/");
+	/* CRIU leaves statistics in its work folder: keep them out of the snapshot */
+	work_fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	options.images_fd = images_fd;
+	options.work_fd = work_fd >= 0 ? work_fd : -1;
+	for (int i = 0; i < 3; i++) {
+		if (c->config->stdio[i] >= 0 && c->m.stdio[i])
+			options.inherit[options.n_inherit++] =
+				(struct criu_inherit){c->m.stdio[i], c->config->stdio[i]};
+	}
+	r = criu_session_restore(&c->session, &options, NULL, NULL, &c->result->root_pid, err);
+	if (r < 0)
+		return r;
+	if (c->result->root_pid != c->m.root_pid)
+		return snap_fail(err, SNAP_E_RESTORE, EPROTO, "the tree came back as pid %d, not %d",
+				 (int)c->result->root_pid, (int)c->m.root_pid);
+	return 0;
+}
+
+static int step_digests(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+
+	undo_digests_start(c);
+	if (c->thread_result < 0 && err)
+		*err = c->thread_err;
+	return c->thread_result;
+}
+
+int restore_continue(pid_t root, struct snap_error *err)
+{
+	struct task_tree tree = {0};
+	int r = task_tree_collect(root, &tree, err);
+
+	/* children first: nobody waits for a child that is still stopped */
+	for (size_t i = tree.n_processes; r == 0 && i > 0; i--) {
+		if (!tree.processes[i - 1].zombie && kill(tree.processes[i - 1].pid, SIGCONT) < 0 &&
+		    errno != ESRCH)
+			r = snap_fail(err, SNAP_E_RESTORE, errno, "cannot continue pid %d",
+				      (int)tree.processes[i - 1].pid);
+	}
+	task_tree_done(&tree);
+	return r;
+}
+
+static int step_resume(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	int r = c->config->talk.restored(c->config->talk.arg, c->result->root_pid, err);
+
+	if (r < 0)
+		return r;
+	return restore_continue(c->result->root_pid, err);
+}
+
+static int ask_oracle(struct restore *c, struct snap_error *err)
+{
+	int r = engine_request_parse(c->m.oracle_request, &c->engine.oracle, err);
+
+	if (r < 0)
+		return r;
+	r = engine_check_oracle(&c->engine, c->m.oracle_answer, c->deadline_ns, err);
+	if (r == ENGINE_ORACLE_MISMATCH)
+		return -EBADMSG;
+	return r;
+}
+
+/* a snapshot that nobody has tried yet must answer as it did before; it is tried then */
+static int step_answer(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	bool must_ask = !c->m.verified || c->config->check_oracle;
+	int r = 0;
+
+	if (must_ask && c->m.oracle_request && c->m.oracle_answer)
+		r = ask_oracle(c, err);
+	if (r < 0)
+		return r;
+	if (!c->m.verified && store_is_writable(&c->store)) {
+		c->m.verified = true;
+		(void)manifest_save(c->gen_fd, &c->m, NULL); /* else the next wake asks again */
+	}
+	c->config->talk.ready(c->config->talk.arg);
+	return 0;
+}
+
+static const struct step restore_steps[] = {
+	{"open", step_open, NULL},
+	{"criu-start", step_criu_start, undo_criu_start},
+	{"gate", step_gate, NULL},
+	{"budget", step_budget, NULL},
+	{"digests-start", step_digests_start, undo_digests_start},
+	{"files", step_files, undo_files},
+	{"criu", step_criu, NULL},
+	{"digests", step_digests, NULL},
+	{"resume", step_resume, NULL},
+	{"answer", step_answer, NULL},
+};
+
+int restore_run(const struct restore_config *config, struct restore_result *ret,
+		struct snap_error *err)
+{
+	struct restore c = {
+		.config = config,
+		.result = ret,
+		.session = CRIU_SESSION_NONE,
+		.store = {.fd = FD_NONE},
+		.gen_fd = FD_NONE,
+	};
+	int r;
+
+	*ret = (struct restore_result){0};
+	manifest_init(&c.m);
+	r = steps_run("wake", restore_steps, ARRAY_LEN(restore_steps), &c, &ret->times, err);
+	ret->snapshot_bytes = c.m.snapshot_bytes;
+	criu_session_close(&c.session);
+	carried_made_done(&c.made);
+	fingerprint_done(&c.here);
+	c.gen_fd = fd_close(c.gen_fd);
+	store_close(&c.store);
+	manifest_done(&c.m);
+	return r;
+}

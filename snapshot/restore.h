@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_RESTORE_H
+#define SNAP_SNAPSHOT_RESTORE_H
+
+/*
+ * From a snapshot to a running tree. CRIU starts first and waits; the gate decides meanwhile;
+ * digests of all images are computed on a thread beside CRIU and are complete before the tree
+ * runs. A restored tree is left stopped until PID 1 holds its root.
+ */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "engine/engine.h"
+#include "snapshot/gate.h"
+#include "snapshot/steps.h"
+#include "snapshot/store.h"
+
+/* outcome of restore_run(): the gate says no, err->msg holds every reason */
+#define RESTORE_REFUSED 1
+
+struct restore_talk {
+	void (*budget)(void *arg, uint64_t timeout_ms); /* the whole attempt may last this long */
+	/* the tree is there and stopped; returns 0 once PID 1 holds its root */
+	int (*restored)(void *arg, pid_t root, struct snap_error *err);
+	void (*ready)(void *arg);
+	void *arg;
+};
+
+struct restore_config {
+	const char *store_path;
+	const char *generation; /* NULL: the current one */
+	const char *criu;       /* NULL: search */
+	struct engine_config engine;
+	struct gate_accept accept;
+	int stdio[3];       /* the engine's ends of PID 1's pipes */
+	bool check_oracle;  /* also when the snapshot is verified */
+	uint64_t timeout_ms; /* 0: half the cold boot, at least RESTORE_BUDGET_MIN_MS */
+	struct restore_talk talk;
+};
+
+#define RESTORE_BUDGET_MIN_MS 5000U
+
+struct restore_result {
+	char generation[STORE_NAME_MAX];
+	pid_t root_pid;
+	bool cache_hit; /* CRIU's kernel-feature cache */
+	uint64_t snapshot_bytes;
+	struct step_times times;
+};
+
+int restore_run(const struct restore_config *config, struct restore_result *ret,
+		struct snap_error *err);
+
+/* let every process of the tree below root run again */
+int restore_continue(pid_t root, struct snap_error *err);
+
+#endif

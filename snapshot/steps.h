@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_STEPS_H
+#define SNAP_SNAPSHOT_STEPS_H
+
+/*
+ * A long procedure as a table: each step has a name for logs and budgets, and an undo. One small
+ * loop runs it; a failure walks back over what was done, newest first. Builds with fault points
+ * (Debug) obey SNAPINIT_FAULT=TABLE.STEP=fail|kill|hang, so that tests reach every step.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/error.h"
+
+#define STEPS_MAX 16
+
+struct step {
+	const char *name;
+	int (*run)(void *context, struct snap_error *err); /* 0, or anything else to stop */
+	void (*undo)(void *context);                       /* NULL: nothing to take back */
+};
+
+struct step_times {
+	const char *names[STEPS_MAX];
+	uint64_t dur_ns[STEPS_MAX];
+	size_t n; /* steps begun */
+};
+
+/* 0 when all ran; else what the failing step returned, with its name in front of err's text */
+int steps_run(const char *table, const struct step *steps, size_t n, void *context,
+	      struct step_times *times, struct snap_error *err);
+
+#endif

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The order of steps makes a store readable at every moment, even after a power cut: a generation
+ * is complete and synced before `current` names it, `current` is replaced by rename, and only then
+ * older generations go. A generation without manifest.json is none: the manifest is written last
+ * and removed first.
+ */
+
+#include "snapshot/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/io.h"
+#include "snapshot/folder.h"
+#include "snapshot/lease.h"
+
+#define CURRENT_NAME	 "current"
+#define MANIFEST_NAME	 "manifest.json"
+#define NAME_PREFIX	 "gen-"
+#define NUMBER_DIGITS	 9
+#define NUMBER_MAX	 999999999UL
+#define PUBLISH_LEASE_MS 60000U
+#define BEGIN_ATTEMPTS	 16
+#define MIB		 (1024 * 1024)
+
+static unsigned long name_number(const char *name)
+{
+	return store_name_is_valid(name) ? strtoul(name + strlen(NAME_PREFIX), NULL, 10) : 0;
+}
+
+bool store_name_is_valid(const char *name)
+{
+	size_t n;
+
+	if (strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0)
+		return false;
+	name += strlen(NAME_PREFIX);
+	n = strspn(name, "0123456789");
+	return name[0] != '0' && n >= 1 && n <= NUMBER_DIGITS && name[n] == '\0';
+}
+
+/* what the place refuses is its owner's to cure, anything else is ours */
+static enum snap_code write_code(int errnum)
+{
+	switch (errnum) {
+	case EROFS:
+	case EACCES:
+	case EPERM:
+	case ENOSPC:
+	case EDQUOT:
+		return SNAP_E_PREFLIGHT;
+	default:
+		return SNAP_E_INTERNAL;
+	}
+}
+
+/* nobody but us and root may have put anything here */
+static int check_owner(int fd, const char *path, struct snap_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot look at '%s'", path);
+	if (st.st_uid != geteuid() && st.st_uid != 0) {
+		(void)snap_fail(err, SNAP_E_CORRUPT, 0,
+				"'%s' is owned by uid %u, neither ours (%u) nor root's", path,
+				st.st_uid, geteuid());
+		return -EPERM;
+	}
+	if ((st.st_mode & 022) != 0) {
+		(void)snap_fail(err, SNAP_E_CORRUPT, 0,
+				"others may write to '%s' (mode %04o; remedy: chmod go-w)", path,
+				st.st_mode & 07777);
+		return -EPERM;
+	}
+	return 0;
+}
+
+/* O_NOFOLLOW looks at the last component only when no slash comes behind it */
+static int copy_path(struct store *store, const char *path)
+{
+	size_t len = strlen(path);
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	if (len == 0)
+		return -ENOENT;
+	if (len >= sizeof(store->path))
+		return -ENAMETOOLONG;
+	memcpy(store->path, path, len);
+	store->path[len] = '\0';
+	return 0;
+}
+
+static int open_folder(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int store_open(struct store *store, const char *path, bool create, struct snap_error *err)
+{
+	snap_cleanup_close int fd = FD_NONE;
+	int r;
+
+	*store = (struct store){.fd = FD_NONE};
+	r = copy_path(store, path);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_USAGE, -r, "store '%.256s'", path);
+
+	fd = open_folder(store->path);
+	if (fd == -ENOENT && create) {
+		if (mkdir(store->path, 0700) < 0 && errno != EEXIST)
+			return snap_fail(err, write_code(errno), errno, "cannot make store '%s'",
+					 store->path);
+		fd = open_folder(store->path);
+	}
+	if (fd == -ENOENT)
+		return snap_fail(err, SNAP_E_NO_SNAPSHOT, ENOENT, "store '%s'", store->path);
+	if (fd < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, -fd, "store '%s'", store->path);
+	r = check_owner(fd, store->path, err);
+	if (r < 0)
+		return r;
+	store->fd = TAKE_FD(fd);
+	return 0;
+}
+
+static void drop_lease(struct store *store)
+{
+	if (store->holds_lease)
+		lease_drop(store->fd, store->lease_token);
+	store->holds_lease = false;
+}
+
+void store_close(struct store *store)
+{
+	drop_lease(store);
+	store->fd = fd_close(store->fd);
+}
+
+int store_current(const struct store *store, char ret_name[STORE_NAME_MAX], struct snap_error *err)
+{
+	snap_cleanup_close int fd = FD_NONE;
+	char text[STORE_NAME_MAX + 1];
+	struct stat st;
+	ssize_t n;
+	int r;
+
+	fd = openat(store->fd, CURRENT_NAME,
+		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) {
+		(void)snap_fail(err, SNAP_E_NO_SNAPSHOT, 0, "store '%s' has no current snapshot",
+				store->path);
+		return -ENOENT;
+	}
+	if (fd < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s/current'",
+				 store->path);
+	r = check_owner(fd, CURRENT_NAME, err);
+	if (r < 0)
+		return r;
+	n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? io_read_full(fd, text, sizeof(text)) : -1;
+	if (n >= 2 && (size_t)n < sizeof(text) && text[n - 1] == '\n') {
+		text[n - 1] = '\0';
+		if (strlen(text) == (size_t)n - 1 && store_name_is_valid(text)) {
+			memcpy(ret_name, text, (size_t)n);
+			return 0;
+		}
+	}
+	(void)snap_fail(err, SNAP_E_CORRUPT, 0, "'%s/current' names no generation", store->path);
+	return -EBADMSG;
+}
+
+int store_open_generation(const struct store *store, const char *name, struct snap_error *err)
+{
+	snap_cleanup_close int fd = FD_NONE;
+	int r;
+
+	if (!store_name_is_valid(name)) {
+		(void)snap_fail(err, SNAP_E_USAGE, 0, "'%.64s' is no generation's name", name);
+		return -EINVAL;
+	}
+	fd = openat(store->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return snap_fail(err, errno == ENOENT ? SNAP_E_NO_SNAPSHOT : SNAP_E_CORRUPT, errno,
+				 "generation '%s'", name);
+	r = check_owner(fd, name, err);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+static int find_last(int dir_fd, const char *name, void *arg)
+{
+	unsigned long *last = arg, number = name_number(name);
+
+	(void)dir_fd;
+	if (number > *last)
+		*last = number;
+	return 0;
+}
+
+int store_next_name(const struct store *store, char ret_name[STORE_NAME_MAX],
+		    struct snap_error *err)
+{
+	unsigned long last = 0;
+	int r = folder_each(store->fd, find_last, &last);
+
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot list '%s'", store->path);
+	if (last >= NUMBER_MAX)
+		return snap_fail(err, SNAP_E_PREFLIGHT, EOVERFLOW, "store '%s' is worn out",
+				 store->path);
+	(void)snprintf(ret_name, STORE_NAME_MAX, "%s%lu", NAME_PREFIX, last + 1);
+	return 0;
+}
+
+static int make_generation(const struct store *store, const char *name,
+			   char ret_name[STORE_NAME_MAX], struct snap_error *err)
+{
+	char free_name[STORE_NAME_MAX];
+
+	for (int i = 0; i < BEGIN_ATTEMPTS; i++) {
+		unsigned long last = 0;
+		int r = name ? 0 : folder_each(store->fd, find_last, &last);
+
+		if (r < 0)
+			return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot list '%s'", store->path);
+		if (last >= NUMBER_MAX)
+			return snap_fail(err, SNAP_E_PREFLIGHT, EOVERFLOW, "store '%s' is worn out",
+					 store->path);
+		(void)snprintf(free_name, sizeof(free_name), "%s%lu", NAME_PREFIX, last + 1);
+		if (mkdirat(store->fd, name ? name : free_name, 0700) == 0) {
+			(void)snprintf(ret_name, STORE_NAME_MAX, "%s", name ? name : free_name);
+			return 0;
+		}
+		if (errno != EEXIST || name)
+			break;
+	}
+	return snap_fail(err, errno == EEXIST ? SNAP_E_USAGE : write_code(errno), errno,
+			 "cannot make generation '%s' in '%s'", name ? name : free_name,
+			 store->path);
+}
+
+int store_begin(struct store *store, const char *name, uint64_t lease_ms,
+		char ret_name[STORE_NAME_MAX], struct snap_error *err)
+{
+	int r;
+
+	if (name && !store_name_is_valid(name)) {
+		(void)snap_fail(err, SNAP_E_USAGE, 0, "'%.64s' is no generation's name", name);
+		return -EINVAL;
+	}
+	if (store->holds_lease)
+		return snap_fail(err, SNAP_E_INTERNAL, EALREADY, "store '%s'", store->path);
+	r = lease_take(store->fd, lease_ms, store->lease_token, err);
+	if (r < 0) {
+		snap_error_prefix(err, "store '%s'", store->path);
+		return r;
+	}
+	store->holds_lease = true;
+	r = make_generation(store, name, ret_name, err);
+	if (r < 0)
+		drop_lease(store);
+	return r;
+}
+
+/* what is left of a generation while it is being removed shall not look like one */
+static int remove_generation(const struct store *store, const char *name)
+{
+	snap_cleanup_close int fd =
+		openat(store->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)unlinkat(fd, MANIFEST_NAME, 0);
+	return folder_remove(store->fd, name);
+}
+
+void store_abort(struct store *store, const char *name)
+{
+	char current[STORE_NAME_MAX] = "";
+
+	(void)store_current(store, current, NULL);
+	if (store_name_is_valid(name) && strcmp(name, current) != 0)
+		(void)remove_generation(store, name);
+	drop_lease(store);
+}
+
+void store_bury(struct store *store, const char *name, uint64_t pid_ns)
+{
+	if (lease_drop_of_dead(store->fd, pid_ns) == 0)
+		store_abort(store, name);
+}
+
+static int sync_generation(const struct store *store, const char *name, struct snap_error *err)
+{
+	snap_cleanup_close int fd = store_open_generation(store, name, err);
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (fstatat(fd, MANIFEST_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "generation '%s' has no %s", name,
+				 MANIFEST_NAME);
+	r = folder_sync(fd);
+	if (r == 0 && fsync(store->fd) < 0 && errno != EINVAL)
+		r = -errno;
+	if (r < 0)
+		return snap_fail(err, write_code(-r), -r, "cannot sync generation '%s'", name);
+	return 0;
+}
+
+struct collection {
+	unsigned long current;
+	unsigned long previous; /* newest complete one but current */
+	const struct store *store;
+};
+
+static int find_previous(int dir_fd, const char *name, void *arg)
+{
+	struct collection *collection = arg;
+	unsigned long number = name_number(name);
+	char path[STORE_NAME_MAX + sizeof(MANIFEST_NAME) + 1];
+	struct stat st;
+
+	if (number == 0 || number == collection->current || number < collection->previous)
+		return 0;
+	(void)snprintf(path, sizeof(path), "%.*s/%s", STORE_NAME_MAX, name, MANIFEST_NAME);
+	if (fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		collection->previous = number;
+	return 0;
+}
+
+static int collect_generation(int dir_fd, const char *name, void *arg)
+{
+	const struct collection *collection = arg;
+	unsigned long number = name_number(name);
+
+	(void)dir_fd;
+	if (number != 0 && number != collection->current && number != collection->previous)
+		(void)remove_generation(collection->store, name);
+	return 0;
+}
+
+/* left by a process that died between making and renaming them; only under the lock */
+static int collect_temporary(int dir_fd, const char *name, void *arg)
+{
+	static const char *const prefixes[] = {"current.tmp.", "lease.tmp.", "lease.stale."};
+
+	(void)arg;
+	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
+		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+			(void)unlinkat(dir_fd, name, 0);
+	}
+	return 0;
+}
+
+/* with the lease nobody makes a generation, so an incomplete one is somebody's wreck */
+static void collect(const struct store *store, const char *current)
+{
+	struct collection collection = {.current = name_number(current), .store = store};
+
+	if (folder_each(store->fd, find_previous, &collection) == 0)
+		(void)folder_each(store->fd, collect_generation, &collection);
+}
+
+static int replace_current(const struct store *store, const char *name, struct snap_error *err)
+{
+	snap_cleanup_close int lock = lease_lock(store->fd);
+	char text[STORE_NAME_MAX + 2];
+	int n;
+
+	if (lock == -EBUSY)
+		return snap_fail(err, SNAP_E_PREFLIGHT, EBUSY, "store '%s' is locked", store->path);
+	if (lease_check(store->fd, store->lease_token) < 0) {
+		(void)snap_fail(err, SNAP_E_PREFLIGHT, 0,
+				"the lease on store '%s' was taken by another capture",
+				store->path);
+		return -ESTALE;
+	}
+	if (lock >= 0)
+		(void)folder_each(store->fd, collect_temporary, NULL);
+	n = snprintf(text, sizeof(text), "%s\n", name);
+	return io_replace_file(store->fd, CURRENT_NAME, text, (size_t)n, 0600, err);
+}
+
+int store_publish(struct store *store, const char *name, struct snap_error *err)
+{
+	int r;
+
+	if (!store->holds_lease) {
+		r = lease_take(store->fd, PUBLISH_LEASE_MS, store->lease_token, err);
+		if (r < 0)
+			return r;
+		store->holds_lease = true;
+	}
+	r = sync_generation(store, name, err);
+	if (r == 0)
+		r = replace_current(store, name, err);
+	if (r == 0)
+		collect(store, name);
+	drop_lease(store);
+	return r;
+}
+
+int store_finish(struct store *store, const char *name, struct snap_error *err)
+{
+	int r = sync_generation(store, name, err);
+
+	drop_lease(store);
+	return r;
+}
+
+int store_check_space(const struct store *store, uint64_t bytes, struct snap_error *err)
+{
+	struct statvfs vfs;
+	uint64_t available;
+
+	if (fstatvfs(store->fd, &vfs) < 0)
+		return snap_fail(err, SNAP_E_PREFLIGHT, errno, "cannot ask '%s' for free space",
+				 store->path);
+	if (__builtin_mul_overflow((uint64_t)vfs.f_bavail, (uint64_t)vfs.f_frsize, &available))
+		available = UINT64_MAX;
+	if (available >= bytes)
+		return 0;
+	(void)snap_fail(err, SNAP_E_PREFLIGHT, 0,
+			"store '%s' has %" PRIu64 " MiB free, the snapshot needs %" PRIu64 " MiB",
+			store->path, available / MIB, bytes / MIB + (bytes % MIB != 0));
+	return -ENOSPC;
+}
+
+bool store_is_writable(const struct store *store)
+{
+	struct statvfs vfs;
+
+	if (fstatvfs(store->fd, &vfs) < 0 || (vfs.f_flag & ST_RDONLY) != 0)
+		return false;
+	return faccessat(store->fd, ".", W_OK | X_OK, AT_EACCESS) == 0;
+}
