@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "snapshot/restore.h"
+#include "worker/jobs.h"
+#include "worker/phases.h"
+#include "worker/talk.h"
+
+#define RESUME_TIMEOUT_MS 10000U
+
+static void on_budget(void *arg, uint64_t timeout_ms)
+{
+	(void)arg;
+	talk_send(WORKER_MSG_BUDGET, SNAP_OK, 0, timeout_ms, NULL);
+}
+
+static int on_restored(void *arg, pid_t root, struct snap_error *err)
+{
+	(void)arg;
+	return talk_ask(WORKER_MSG_RESTORED, root, WORKER_MSG_RESUME,
+			deadline_after_ms(RESUME_TIMEOUT_MS), err);
+}
+
+static void on_ready(void *arg)
+{
+	const uint64_t *start_ns = arg;
+
+	talk_send(WORKER_MSG_READY, SNAP_OK, 0, (clock_now_ns() - *start_ns) / NS_PER_MS, NULL);
+}
+
+int job_wake(const struct worker_options *options, struct snap_error *err)
+{
+	uint64_t start_ns = clock_now_ns();
+	struct restore_result result;
+	struct restore_config config = {
+		.store_path = options->store,
+		.generation = options->generation,
+		.criu = options->criu,
+		.accept = {options->accept.items, options->accept.n},
+		.stdio = {WORKER_FD_STDIN, WORKER_FD_STDOUT, WORKER_FD_STDERR},
+		.check_oracle = options->check_oracle,
+		.timeout_ms = options->timeout_ms,
+		.talk = {on_budget, on_restored, on_ready, &start_ns},
+	};
+	int r = worker_options_engine(options, &config.engine, err);
+
+	for (int i = 0; i < 3; i++) {
+		if (fcntl(config.stdio[i], F_GETFD) < 0)
+			config.stdio[i] = -1;
+	}
+	if (r == 0)
+		r = restore_run(&config, &result, err);
+	if (r == RESTORE_REFUSED || (r < 0 && err->code == SNAP_E_NO_SNAPSHOT)) {
+		talk_send(WORKER_MSG_REFUSED, err->code, 0, 0, err->msg);
+		return 1;
+	}
+	if (r < 0) {
+		talk_send(WORKER_MSG_FAILED, err->code, 0, 0, err->msg);
+		return 1;
+	}
+	phases_log("wake.phases", &result.times, result.snapshot_bytes,
+		   result.cache_hit ? "hit" : "miss");
+	talk_send(WORKER_MSG_DONE, SNAP_OK, result.root_pid, 0, result.generation);
+	return 0;
+}

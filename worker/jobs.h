@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_WORKER_JOBS_H
+#define SNAP_WORKER_JOBS_H
+
+/* What a worker can be started for. Each returns the worker's exit status. */
+
+#include "worker/worker_options.h"
+
+int job_wake(const struct worker_options *options, struct snap_error *err);
+int job_capture(const struct worker_options *options, struct snap_error *err);
+
+/* does the engine still answer? asked after a capture that ended badly */
+int job_probe(const struct worker_options *options, struct snap_error *err);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_WORKER_TALK_H
+#define SNAP_WORKER_TALK_H
+
+/* The worker's side of the talk with PID 1 (common/worker_proto.h). */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/worker_proto.h"
+
+/* send one message; a PID 1 that is gone ends us, we have no business without it */
+void talk_send(enum worker_msg_type type, enum snap_code code, pid_t pid, uint64_t value,
+	       const char *text);
+
+/* send and wait for the answer of type `answer`; 0, -ETIMEDOUT, -EPIPE, -EPROTO */
+int talk_ask(enum worker_msg_type type, pid_t pid, enum worker_msg_type answer, uint64_t deadline_ns,
+	     struct snap_error *err);
+
+/* wait for a message that PID 1 sends by itself */
+int talk_wait(enum worker_msg_type type, uint64_t deadline_ns, struct snap_error *err);
+
+#endif

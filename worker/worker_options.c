@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/worker_options.h"
+
+#include <errno.h>
+
+#include "common/parse.h"
+
+#define WARMUP_MAX 1000
+
+#define AT(field) offsetof(struct worker_options, field)
+
+static const struct option_def worker_defs[] = {
+	{"store", 0, OPTION_STRING, AT(store), NULL, "DIR", "folder of snapshots"},
+	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME", "this one, not the current"},
+	{"mode", 0, OPTION_STRING, AT(mode), NULL, "MODE", "capture: first-boot or exit"},
+	{"pid", 0, OPTION_UINT, AT(pid), NULL, "PID", "root of the engine's tree"},
+	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "TIME", "for the whole wake"},
+	{"ready-timeout", 0, OPTION_DURATION, AT(ready_timeout_ms), NULL, "TIME", "for readiness"},
+	{"quiet-timeout", 0, OPTION_DURATION, AT(quiet_timeout_ms), NULL, "TIME",
+	 "for open connections to end"},
+	{"dump-timeout", 0, OPTION_DURATION, AT(dump_timeout_ms), NULL, "TIME", "for CRIU's dump"},
+	{"engine", 0, OPTION_STRING, AT(adapter), NULL, "NAME", "adapter"},
+	{"ready", 0, OPTION_STRING, AT(ready), NULL, "SPEC", "when the engine is ready"},
+	{"oracle", 0, OPTION_STRING, AT(oracle), NULL, "REQUEST", "must be answered alike"},
+	{"warmup", 0, OPTION_STRING, AT(warmup), NULL, "N", "requests before a capture"},
+	{"check-oracle", 0, OPTION_FLAG, AT(check_oracle), "SNAPINIT_CHECK_ORACLE", NULL,
+	 "also when verified"},
+	{"include", 0, OPTION_LIST, AT(includes), NULL, "PATH", "carry this file"},
+	{"accept", 0, OPTION_LIST, AT(accept), NULL, "FIELD", "let this differ"},
+	{"criu", 0, OPTION_STRING, AT(criu), NULL, "PATH", "CRIU program"},
+	{"log-level", 0, OPTION_STRING, AT(log_level), NULL, "LEVEL", "error, warn, info, debug"},
+	{"log-format", 0, OPTION_STRING, AT(log_format), NULL, "FORMAT", "auto, text, json"},
+	{0},
+};
+
+int worker_options_parse(int argc, char **argv, struct worker_options *ret, struct snap_error *err)
+{
+	int next, r;
+
+	*ret = (struct worker_options){
+		.ready_timeout_ms = 600000,
+		.quiet_timeout_ms = 10000,
+		.dump_timeout_ms = 120000,
+		.adapter = "auto",
+		.log_level = "info",
+		.log_format = "auto",
+	};
+	/* argv[1] is the job: options begin behind it */
+	r = options_parse(worker_defs, ret, argc - 1, argv + 1, &next, err);
+	if (r < 0)
+		return r;
+	ret->self = argv[0];
+	ret->argv = argv + 1 + next;
+	if (!ret->argv[0])
+		return snap_fail(err, SNAP_E_USAGE, EINVAL, "the engine's command is missing");
+	return 0;
+}
+
+int worker_options_engine(const struct worker_options *options, struct engine_config *ret,
+			  struct snap_error *err)
+{
+	int warmup = -1;
+
+	if (options->warmup && parse_int(options->warmup, 0, WARMUP_MAX, &warmup) < 0)
+		return snap_fail(err, SNAP_E_USAGE, EINVAL, "--warmup '%s' is no number from 0 to %d",
+				 options->warmup, WARMUP_MAX);
+	*ret = (struct engine_config){
+		.adapter = options->adapter,
+		.ready = options->ready,
+		.oracle = options->oracle,
+		.warmup = warmup,
+		.argv = options->argv,
+	};
+	return 0;
+}
