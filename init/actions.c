@@ -1,0 +1,722 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "init/actions.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "init/child.h"
+
+#define STATUS_OWN_FAILURE 125
+#define STATUS_NO_WAKE	   222
+
+#define WAKE_FIRST_BUDGET_MS 60000 /* until the worker tells a better one */
+#define WAKE_LAST_WORD_MS    10000 /* from READY to DONE */
+#define ENDED_EXIT_MS	     5000  /* from the last word to the worker's exit */
+#define PROBE_MS	     10000
+#define SWEEP_MS	     10000 /* a killed process that is not gone by then runs no more code */
+#define DRAIN_MS	     2000
+
+/* --- common steps ----------------------------------------------------------------------------- */
+
+static bool asks_to_end(const struct supervisor *s, int sig)
+{
+	return sig == SIGTERM || (sig == SIGINT && !s->on_terminal);
+}
+
+static void tell_engine(struct supervisor *s, int sig)
+{
+	char buf[16];
+
+	s->ops->signal_engine(s->world, sig);
+	log_write(LOG_LEVEL_DEBUG, "signal.forwarded",
+		  (struct log_field[]){LOG_TEXT("signal", signal_name(sig, buf, sizeof(buf)))}, 1,
+		  "signal passed to the engine");
+}
+
+static enum supervisor_state begin_grace(struct supervisor *s)
+{
+	s->deadline_ns =
+		s->options->grace_ms > 0 ? deadline_after_ms(s->options->grace_ms) : DEADLINE_NEVER;
+	s->capture_over = true;
+	return STATE_STOPPING;
+}
+
+/* what was held goes to the engine; STOPPING if something in it asks to end, else `otherwise` */
+static enum supervisor_state deliver_held(struct supervisor *s, enum supervisor_state otherwise)
+{
+	bool end = false;
+	int sig;
+
+	while ((sig = held_signals_take(&s->held)) > 0) {
+		tell_engine(s, sig);
+		end = end || asks_to_end(s, sig);
+	}
+	if (!end)
+		return otherwise;
+	s->ops->retire_worker(s->world);
+	return begin_grace(s);
+}
+
+static enum supervisor_state serve(struct supervisor *s)
+{
+	s->deadline_ns = DEADLINE_NEVER;
+	return deliver_held(s, STATE_SERVING);
+}
+
+static enum supervisor_state finish(struct supervisor *s)
+{
+	s->ops->kill_worker(s->world);
+	s->ops->sweep(s->world, SWEEP_NOTHING);
+	s->ops->drain(s->world);
+	s->deadline_ns = deadline_after_ms(DRAIN_MS);
+	return STATE_DRAINING;
+}
+
+static enum supervisor_state clean(struct supervisor *s, bool boot_after)
+{
+	s->ops->kill_worker(s->world);
+	s->ops->sweep(s->world, SWEEP_ALL);
+	s->boot_after_clean = boot_after;
+	s->deadline_ns = deadline_after_ms(SWEEP_MS);
+	return STATE_CLEANING;
+}
+
+static enum supervisor_state clean_and_exit(struct supervisor *s, int status)
+{
+	s->forced_status = status;
+	return clean(s, false);
+}
+
+/* a second boot, without a capture; unless somebody asked us to end meanwhile */
+static enum supervisor_state clean_and_boot(struct supervisor *s)
+{
+	s->capture_over = true;
+	if (held_signals_has(&s->held, SIGTERM))
+		return clean_and_exit(s, 128 + SIGTERM);
+	if (held_signals_has(&s->held, SIGINT))
+		return clean_and_exit(s, 128 + SIGINT);
+	return clean(s, true);
+}
+
+static void log_engine_exit(int status)
+{
+	struct log_field fields[] = {LOG_UINT("status", child_exit_status(status)),
+				     LOG_UINT("signal", WTERMSIG(status))};
+
+	if (WIFSIGNALED(status))
+		log_write(LOG_LEVEL_INFO, "engine.exited", fields, 2, "engine ended by signal %d",
+			  WTERMSIG(status));
+	else
+		log_write(LOG_LEVEL_INFO, "engine.exited", fields, 1,
+			  "engine exited with status %d", WEXITSTATUS(status));
+}
+
+static void take_message(struct snap_error *failure, const struct worker_msg *msg)
+{
+	*failure = (struct snap_error){.code = (enum snap_code)msg->code};
+	memcpy(failure->msg, msg->text, sizeof(failure->msg));
+}
+
+_Static_assert(sizeof(((struct snap_error *)0)->msg) >= sizeof(((struct worker_msg *)0)->text),
+	       "a worker's text fits");
+
+static void take_worker_death(struct supervisor *s, int status)
+{
+	if (WIFSIGNALED(status))
+		(void)snap_fail(&s->failure, SNAP_OK, 0, "the worker was killed by signal %d",
+				WTERMSIG(status));
+	else
+		(void)snap_fail(&s->failure, SNAP_OK, 0,
+				"the worker exited with status %d before it was done",
+				WEXITSTATUS(status));
+}
+
+static void take_breach(struct supervisor *s, const struct event *e)
+{
+	if (e->msg)
+		(void)snap_fail(&s->failure, SNAP_OK, 0,
+				"the worker broke the protocol: '%s' while %s",
+				worker_msg_name(e->msg->type), supervisor_state_name(s->state));
+	else
+		(void)snap_fail(&s->failure, SNAP_OK, 0,
+				"the worker broke the protocol: malformed message");
+}
+
+static const char *failure_code(const struct supervisor *s)
+{
+	return s->failure.code == SNAP_OK ? "worker" : snap_code_name(s->failure.code);
+}
+
+/* exit status for the failure: its code's, or `otherwise` where it has none */
+static int failure_status(const struct supervisor *s, int otherwise)
+{
+	int status = s->failure.code == SNAP_OK ? 0 : snap_code_exit_status(s->failure.code);
+
+	return status > 0 ? status : otherwise;
+}
+
+/* --- boot ------------------------------------------------------------------------------------- */
+
+static void log_capture_failed(struct supervisor *s)
+{
+	log_write(LOG_LEVEL_WARN, "capture.failed",
+		  (struct log_field[]){LOG_TEXT("code", failure_code(s))}, 1,
+		  "no snapshot was made: %s", s->failure.msg);
+}
+
+/* failure is set; the engine is unharmed */
+static enum supervisor_state give_capture_up(struct supervisor *s)
+{
+	log_capture_failed(s);
+	s->capture_over = true;
+	if (s->options->capture != CAPTURE_EXIT)
+		return serve(s);
+	s->forced_status = failure_status(s, snap_code_exit_status(SNAP_E_DUMP));
+	held_signals_add(&s->held, SIGTERM);
+	return serve(s);
+}
+
+static enum supervisor_state begin_capture(struct supervisor *s)
+{
+	if (s->ops->start_capture(s->world, &s->failure) < 0)
+		return give_capture_up(s);
+	s->deadline_ns = s->options->capture_timeout_ms > 0
+				 ? deadline_after_ms(s->options->capture_timeout_ms)
+				 : DEADLINE_NEVER;
+	return deliver_held(s, STATE_CAPTURING);
+}
+
+static enum supervisor_state boot(struct supervisor *s)
+{
+	bool capture = s->options->capture != CAPTURE_NEVER && !s->capture_over;
+	struct snap_error err = {.code = SNAP_OK};
+	int r = s->ops->boot(s->world, capture, &err);
+
+	if (r != 0) {
+		log_write(LOG_LEVEL_ERROR, "boot.failed", NULL, 0, "%s", err.msg);
+		s->engine_status = r > 0 ? r : STATUS_OWN_FAILURE;
+		return finish(s);
+	}
+	log_write(LOG_LEVEL_INFO, "boot.cold",
+		  (struct log_field[]){
+			  LOG_UINT("engine", s->ops->engine(s->world)),
+			  LOG_TEXT("reason", s->failure.msg[0] ? failure_code(s) : "none")},
+		  2, "engine booted cold");
+	s->failure.msg[0] = '\0';
+	return capture ? begin_capture(s) : serve(s);
+}
+
+enum supervisor_state action_start(struct supervisor *s)
+{
+	if (!s->options->snapshot)
+		return boot(s);
+	if (s->ops->start_wake(s->world, &s->failure) < 0)
+		return act_wake_failed(s, NULL);
+	s->deadline_ns =
+		deadline_after_ms(s->options->wake_timeout_ms > 0 ? s->options->wake_timeout_ms
+								  : WAKE_FIRST_BUDGET_MS);
+	return STATE_WAKING;
+}
+
+/* --- any state -------------------------------------------------------------------------------- */
+
+ACTION(act_nothing)
+{
+	(void)e;
+	return s->state;
+}
+
+ACTION(act_hold)
+{
+	held_signals_add(&s->held, e->sig);
+	return s->state;
+}
+
+ACTION(act_forward)
+{
+	tell_engine(s, e->sig);
+	return s->state;
+}
+
+ACTION(act_terminate)
+{
+	tell_engine(s, e->sig);
+	if (!asks_to_end(s, e->sig))
+		return s->state;
+	s->ops->retire_worker(s->world);
+	return begin_grace(s);
+}
+
+ACTION(act_mirror)
+{
+	log_engine_exit(e->status);
+	s->engine_status = child_exit_status(e->status);
+	return finish(s);
+}
+
+/* --- wake ------------------------------------------------------------------------------------- */
+
+ACTION(act_abort_wake)
+{
+	(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d", e->sig);
+	return clean_and_exit(s, 128 + e->sig);
+}
+
+ACTION(act_budget)
+{
+	if (s->options->wake_timeout_ms == 0)
+		s->deadline_ns = deadline_after_ms(e->msg->value);
+	return s->state;
+}
+
+/* failure is set: exactly one line, then what the user wants instead */
+static enum supervisor_state give_wake_up(struct supervisor *s, const char *event)
+{
+	bool first_start = s->failure.code == SNAP_E_NO_SNAPSHOT;
+	int status =
+		s->options->exit_when_ready ? failure_status(s, STATUS_NO_WAKE) : STATUS_NO_WAKE;
+
+	log_write(first_start ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, event,
+		  (struct log_field[]){LOG_TEXT("code", failure_code(s))}, 1, "%s",
+		  s->failure.msg[0] ? s->failure.msg : "no reason given");
+	if (s->options->fallback_none || s->options->exit_when_ready)
+		return clean_and_exit(s, status);
+	return clean(s, true);
+}
+
+ACTION(act_wake_refused)
+{
+	take_message(&s->failure, e->msg);
+	return give_wake_up(s, "wake.refused");
+}
+
+ACTION(act_wake_failed)
+{
+	if (e)
+		take_message(&s->failure, e->msg);
+	return give_wake_up(s, "wake.failed");
+}
+
+ACTION(act_wake_breach)
+{
+	take_breach(s, e);
+	return give_wake_up(s, "wake.failed");
+}
+
+ACTION(act_wake_late)
+{
+	(void)e;
+	(void)snap_fail(&s->failure, SNAP_E_BUDGET, 0,
+			"the wake took longer than it may (while %s)",
+			supervisor_state_name(s->state));
+	return give_wake_up(s, "wake.failed");
+}
+
+ACTION(act_wake_worker_died)
+{
+	take_worker_death(s, e->status);
+	return give_wake_up(s, "wake.failed");
+}
+
+ACTION(act_wake_engine_died)
+{
+	(void)snap_fail(&s->failure, SNAP_E_RESTORE, 0,
+			"the restored engine ended before it answered (status %d)",
+			child_exit_status(e->status));
+	return give_wake_up(s, "wake.failed");
+}
+
+ACTION(act_restored)
+{
+	if (s->ops->adopt(s->world, (pid_t)e->msg->pid, &s->failure) < 0)
+		return give_wake_up(s, "wake.failed");
+	if (s->ops->answer(s->world, WORKER_MSG_RESUME, e->msg->id) < 0) {
+		(void)snap_fail(&s->failure, SNAP_OK, 0, "the worker does not listen any more");
+		return give_wake_up(s, "wake.failed");
+	}
+	return deliver_held(s, STATE_RESUMING);
+}
+
+ACTION(act_ready)
+{
+	(void)e;
+	s->ready_ns = clock_now_ns();
+	s->ops->woken(s->world);
+	s->deadline_ns = deadline_after_ms(WAKE_LAST_WORD_MS);
+	return STATE_WOKEN;
+}
+
+static void log_wake_done(struct supervisor *s, const char *generation)
+{
+	log_write(
+		LOG_LEVEL_INFO, "wake.done",
+		(struct log_field[]){LOG_UINT("engine", s->ops->engine(s->world)),
+				     LOG_UINT("dur_ms", (s->ready_ns - s->started_ns) / NS_PER_MS),
+				     LOG_TEXT("snapshot", generation)},
+		3, "engine is awake");
+}
+
+/* with --exit-when-ready the engine has shown all it had to */
+static enum supervisor_state end_or_serve(struct supervisor *s, int status)
+{
+	if (s->options->exit_when_ready) {
+		s->forced_status = status;
+		held_signals_add(&s->held, SIGTERM);
+	}
+	return serve(s);
+}
+
+ACTION(act_wake_done)
+{
+	log_wake_done(s, e->msg->text);
+	s->ops->retire_worker(s->world);
+	return end_or_serve(s, 0);
+}
+
+ACTION(act_wake_worker_lost)
+{
+	log_wake_done(s, "");
+	if (e->type == EVENT_WORKER_EXIT)
+		take_worker_death(s, e->status);
+	else if (e->type == EVENT_DEADLINE)
+		(void)snap_fail(&s->failure, SNAP_OK, 0, "the worker did not say that it is done");
+	else
+		take_breach(s, e);
+	log_write(LOG_LEVEL_WARN, "worker.lost", NULL, 0, "%s; the engine serves", s->failure.msg);
+	s->failure.msg[0] = '\0';
+	s->ops->kill_worker(s->world);
+	return end_or_serve(s, STATUS_NO_WAKE);
+}
+
+/* --- capture ---------------------------------------------------------------------------------- */
+
+ACTION(act_terminate_capture)
+{
+	if (asks_to_end(s, e->sig)) {
+		s->ops->kill_worker(s->world);
+		(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d came first", e->sig);
+		log_capture_failed(s);
+		if (s->options->capture == CAPTURE_EXIT)
+			s->forced_status = 128 + e->sig;
+	}
+	return act_terminate(s, e);
+}
+
+ACTION(act_says_ready)
+{
+	(void)e;
+	(void)s->ops->answer(s->world, WORKER_MSG_ENGINE_SAYS_READY, 0);
+	return s->state;
+}
+
+ACTION(act_freeze)
+{
+	if (s->ops->answer(s->world, WORKER_MSG_GO, e->msg->id) == 0)
+		return STATE_FROZEN;
+	(void)snap_fail(&s->failure, SNAP_OK, 0, "the worker does not listen any more");
+	s->ops->kill_worker(s->world);
+	return give_capture_up(s);
+}
+
+/* the tree may be stopped or half its own: failure is set */
+static enum supervisor_state mend(struct supervisor *s)
+{
+	log_capture_failed(s);
+	s->capture_over = true;
+	s->ops->kill_worker(s->world);
+	if (s->options->capture == CAPTURE_EXIT)
+		return clean_and_exit(s, failure_status(s, snap_code_exit_status(SNAP_E_DUMP)));
+	s->ops->sweep(s->world, SWEEP_INTRUDERS);
+	s->deadline_ns = deadline_after_ms(SWEEP_MS);
+	return STATE_MENDING;
+}
+
+ACTION(act_thawed)
+{
+	if (e->msg->value == 0)
+		return deliver_held(s, STATE_THAWED);
+	if (s->options->capture == CAPTURE_EXIT)
+		return STATE_ENDED;
+	return act_frozen_breach(s, e);
+}
+
+static void log_capture_done(const struct worker_msg *msg)
+{
+	log_write(LOG_LEVEL_INFO, "capture.done",
+		  (struct log_field[]){LOG_TEXT("snapshot", msg->text)}, 1, "snapshot made");
+}
+
+ACTION(act_capture_done)
+{
+	log_capture_done(e->msg);
+	s->capture_over = true;
+	s->ops->retire_worker(s->world);
+	if (s->options->capture == CAPTURE_EXIT) {
+		s->forced_status = 0;
+		held_signals_add(&s->held, SIGTERM);
+	}
+	return serve(s);
+}
+
+ACTION(act_capture_failed)
+{
+	take_message(&s->failure, e->msg);
+	if (e->msg->value == 1)
+		return mend(s);
+	s->ops->retire_worker(s->world);
+	return give_capture_up(s);
+}
+
+ACTION(act_capture_breach)
+{
+	take_breach(s, e);
+	s->ops->kill_worker(s->world);
+	return give_capture_up(s);
+}
+
+ACTION(act_capture_late)
+{
+	(void)e;
+	(void)snap_fail(&s->failure, SNAP_E_DUMP, 0, "the capture took longer than it may");
+	s->ops->kill_worker(s->world);
+	return give_capture_up(s);
+}
+
+ACTION(act_capture_worker_died)
+{
+	take_worker_death(s, e->status);
+	return give_capture_up(s);
+}
+
+ACTION(act_capture_engine_ended)
+{
+	(void)snap_fail(&s->failure, SNAP_E_NOT_READY, 0, "the engine ended first");
+	log_capture_failed(s);
+	/* a promised snapshot was not made: success of the engine is no success here */
+	if (s->options->capture == CAPTURE_EXIT && child_exit_status(e->status) == 0)
+		s->forced_status = failure_status(s, STATUS_OWN_FAILURE);
+	return act_mirror(s, e);
+}
+
+ACTION(act_frozen_engine_ended)
+{
+	if (s->options->capture == CAPTURE_EXIT)
+		return STATE_ENDED; /* CRIU ends the tree before the worker can say so */
+	if (WIFEXITED(e->status))
+		return act_capture_engine_ended(s, e);
+	log_engine_exit(e->status);
+	(void)snap_fail(&s->failure, SNAP_E_DUMP, 0, "the engine died in mid-capture (signal %d)",
+			WTERMSIG(e->status));
+	log_capture_failed(s);
+	return clean_and_boot(s);
+}
+
+ACTION(act_frozen_failed)
+{
+	take_message(&s->failure, e->msg);
+	if (e->msg->value == 1)
+		return mend(s);
+	s->ops->retire_worker(s->world);
+	return give_capture_up(s);
+}
+
+ACTION(act_frozen_breach)
+{
+	take_breach(s, e);
+	return mend(s);
+}
+
+ACTION(act_frozen_late)
+{
+	(void)e;
+	(void)snap_fail(&s->failure, SNAP_E_DUMP, 0, "the capture took longer than it may");
+	return mend(s);
+}
+
+ACTION(act_frozen_worker_died)
+{
+	take_worker_death(s, e->status);
+	return mend(s);
+}
+
+/* --- the engine was ended by its capture ------------------------------------------------------ */
+
+ACTION(act_ended_terminate)
+{
+	(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d came first", e->sig);
+	if (!s->worker_done)
+		log_capture_failed(s);
+	return clean_and_exit(s, 128 + e->sig);
+}
+
+/* the last word is said: what it has to tidy up is done when it exits */
+static enum supervisor_state await_worker_exit(struct supervisor *s, int status)
+{
+	s->forced_status = status;
+	s->worker_done = true;
+	s->deadline_ns = deadline_after_ms(ENDED_EXIT_MS);
+	return STATE_ENDED;
+}
+
+ACTION(act_ended_done)
+{
+	log_capture_done(e->msg);
+	return await_worker_exit(s, 0);
+}
+
+ACTION(act_ended_failed)
+{
+	take_message(&s->failure, e->msg);
+	log_capture_failed(s);
+	return await_worker_exit(s, failure_status(s, snap_code_exit_status(SNAP_E_DUMP)));
+}
+
+/* failure is set; not of interest if the last word was said */
+static enum supervisor_state leave_ended(struct supervisor *s)
+{
+	if (s->worker_done)
+		return clean(s, false);
+	log_capture_failed(s);
+	return clean_and_exit(s, failure_status(s, snap_code_exit_status(SNAP_E_DUMP)));
+}
+
+ACTION(act_ended_breach)
+{
+	take_breach(s, e);
+	return leave_ended(s);
+}
+
+ACTION(act_ended_late)
+{
+	(void)e;
+	(void)snap_fail(&s->failure, SNAP_E_DUMP, 0, "the capture took longer than it may");
+	return leave_ended(s);
+}
+
+ACTION(act_ended_worker_exit)
+{
+	take_worker_death(s, e->status);
+	return leave_ended(s);
+}
+
+/* --- mending ---------------------------------------------------------------------------------- */
+
+static enum supervisor_state boot_again(struct supervisor *s, const char *why)
+{
+	log_write(LOG_LEVEL_WARN, "engine.harmed", NULL, 0, "the engine does not survive: %s", why);
+	(void)snap_fail(&s->failure, SNAP_E_DUMP, 0, "%s", why);
+	return clean_and_boot(s);
+}
+
+ACTION(act_mend_engine_ended)
+{
+	if (WIFEXITED(e->status))
+		return act_mirror(s, e);
+	log_engine_exit(e->status);
+	return boot_again(s, "it died after the broken capture");
+}
+
+ACTION(act_mended)
+{
+	struct snap_error err;
+
+	(void)e;
+	s->ops->sweep(s->world, SWEEP_NOTHING);
+	s->ops->resume_tree(s->world);
+	/* somebody wants us to end: then it does not matter how well the engine is */
+	if (held_signals_has(&s->held, SIGTERM) ||
+	    (held_signals_has(&s->held, SIGINT) && !s->on_terminal))
+		return serve(s);
+	if (s->ops->start_probe(s->world, &err) < 0)
+		return boot_again(s, err.msg);
+	s->deadline_ns = deadline_after_ms(PROBE_MS);
+	return STATE_PROBING;
+}
+
+ACTION(act_mend_late)
+{
+	(void)e;
+	return boot_again(s, "what the capture left behind cannot be killed");
+}
+
+ACTION(act_probe_terminate)
+{
+	if (!asks_to_end(s, e->sig))
+		return act_hold(s, e);
+	s->ops->kill_worker(s->world);
+	held_signals_add(&s->held, e->sig);
+	return serve(s);
+}
+
+ACTION(act_unharmed)
+{
+	(void)e;
+	log_info("engine.unharmed", "the engine works after the broken capture");
+	s->ops->retire_worker(s->world);
+	s->failure.msg[0] = '\0';
+	return serve(s);
+}
+
+ACTION(act_harmed)
+{
+	if (e->type == EVENT_FAILED)
+		return boot_again(s, e->msg->text);
+	if (e->type == EVENT_DEADLINE)
+		return boot_again(s, "it does not answer");
+	return boot_again(s, "the probe failed");
+}
+
+/* --- the end, or another beginning ------------------------------------------------------------ */
+
+ACTION(act_clean_terminate)
+{
+	s->boot_after_clean = false;
+	s->forced_status = 128 + e->sig;
+	return s->state;
+}
+
+ACTION(act_cleaned)
+{
+	(void)e;
+	s->ops->sweep(s->world, SWEEP_NOTHING);
+	return s->boot_after_clean ? boot(s) : finish(s);
+}
+
+ACTION(act_clean_late)
+{
+	log_warn("clean.late", "killed processes are still there; going on without them");
+	return act_cleaned(s, e);
+}
+
+ACTION(act_grace_over)
+{
+	(void)e;
+	log_warn("grace.over", "the engine did not end in time: killing everything");
+	s->ops->sweep(s->world, SWEEP_ALL);
+	s->deadline_ns = deadline_after_ms(SWEEP_MS);
+	s->engine_status = 128 + SIGKILL;
+	return STATE_KILLING;
+}
+
+ACTION(act_killed_engine)
+{
+	log_engine_exit(e->status);
+	s->engine_status = child_exit_status(e->status);
+	return s->state;
+}
+
+ACTION(act_killed_all)
+{
+	(void)e;
+	return finish(s);
+}
+
+ACTION(act_gone)
+{
+	(void)s;
+	(void)e;
+	return STATE_GONE;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "init/descendants.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "common/procfs.h"
+
+struct scan {
+	const struct descendants_spare *spare;
+	pid_t self;
+	int sig;
+	bool tree_only; /* signal the spared tree instead of the rest */
+	int found;
+};
+
+static bool in_tree(const struct proc_stat *stat, pid_t root)
+{
+	/* helpers that lost their parent hang below us, but keep their session */
+	return stat->pid == root || stat->session == root || procfs_is_descendant(stat->pid, root);
+}
+
+static int look_at(pid_t pid, void *arg)
+{
+	struct scan *scan = arg;
+	const struct descendants_spare *spare = scan->spare;
+	struct proc_stat stat;
+	bool of_tree;
+
+	if (pid == scan->self || procfs_stat(pid, &stat) < 0)
+		return 0;
+	if (stat.state == 'X' || !procfs_is_descendant(pid, scan->self))
+		return 0;
+
+	of_tree = spare->root > 0 && in_tree(&stat, spare->root);
+	if (of_tree != scan->tree_only)
+		return 0;
+	if (!scan->tree_only && stat.start_ticks < spare->since)
+		return 0;
+	/* a zombie may be a leader whose threads live on: signalled, but it does no more harm */
+	if ((kill(pid, scan->sig) == 0 || errno != ESRCH) && stat.state != 'Z')
+		scan->found++;
+	return 0;
+}
+
+int descendants_kill(const struct descendants_spare *spare)
+{
+	struct scan scan = {.spare = spare, .self = getpid(), .sig = SIGKILL};
+	int r = procfs_each_pid(look_at, &scan);
+
+	return r < 0 ? r : scan.found;
+}
+
+int descendants_signal_tree(pid_t root, int sig)
+{
+	const struct descendants_spare tree = {.root = root};
+	struct scan scan = {.spare = &tree, .self = getpid(), .sig = sig, .tree_only = true};
+	int r = procfs_each_pid(look_at, &scan);
+
+	return r < 0 ? r : scan.found;
+}

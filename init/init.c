@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "init/init.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/pidref.h"
+#include "common/procfs.h"
+#include "init/child.h"
+#include "init/descendants.h"
+#include "init/notify.h"
+#include "init/reaper.h"
+#include "init/signals.h"
+#include "init/stdio.h"
+#include "init/supervisor.h"
+#include "init/worker.h"
+
+#define STATUS_OWN_FAILURE 125
+
+/*
+ * Order within one turn: what the engine and the worker said comes before the news of their
+ * death, which comes before new signals for them.
+ */
+#define PRIORITY_NOTIFY	 (-30)
+#define PRIORITY_WORKER	 (-25)
+#define PRIORITY_SIGNALS (-10)
+
+#define MESSAGES_MAX	  16   /* of the worker, per turn */
+#define WORKER_RETIRE_MS  5000 /* from its last word to KILL */
+#define WORKER_HANG_UP_MS 1000 /* from the end of its socket to KILL */
+#define SWEEP_AGAIN_MS	  50   /* a sweep is repeated at every death; this is for a lost one */
+#define DRAIN_STALL_MS	  2000
+
+struct init {
+	const struct init_options *options;
+	struct loop loop;
+	struct signals signals;
+	struct loop_source signals_source;
+	struct notify notify;
+	struct loop_source notify_source;
+	struct stdio stdio;
+	struct worker worker;
+	struct supervisor supervisor;
+	struct pidref engine;
+	char **engine_envp; /* NULL: as ours */
+	int closed_stdio;
+	int log_fd;
+
+	enum supervisor_sweep sweep;
+	struct descendants_spare spare;
+	uint64_t drain_moved; /* stdio_moved() when the drain last made progress */
+	bool draining;
+};
+
+/* --- what the supervisor asks for ------------------------------------------------------------- */
+
+static int on_worker(struct loop_source *source, uint32_t events);
+
+static int start_worker(struct init *init, enum worker_job job, const int *ends,
+			struct snap_error *err)
+{
+	struct worker *worker = &init->worker;
+	int r = worker_start(worker, job, init->engine.pid, ends, err);
+
+	if (r < 0)
+		return r;
+	r = loop_add(&init->loop, &worker->source, worker->fd, EPOLLIN, PRIORITY_WORKER, on_worker,
+		     init);
+	if (r == 0)
+		return 0;
+	worker_kill(worker);
+	return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot listen to the worker");
+}
+
+static int op_start_wake(void *world, struct snap_error *err)
+{
+	struct init *init = world;
+	int r = stdio_open_ends(&init->stdio, err);
+
+	return r < 0 ? r : start_worker(init, WORKER_WAKE, init->stdio.ends, err);
+}
+
+static int op_start_capture(void *world, struct snap_error *err)
+{
+	struct init *init = world;
+
+	return start_worker(init, WORKER_CAPTURE, init->stdio.names, err);
+}
+
+static int op_start_probe(void *world, struct snap_error *err)
+{
+	return start_worker(world, WORKER_PROBE, NULL, err);
+}
+
+static int op_boot(void *world, bool to_be_captured, struct snap_error *err)
+{
+	struct init *init = world;
+	struct process_fd fds[STDIO_N + 1];
+	unsigned int n_fds = 0;
+	int r = stdio_open_ends(&init->stdio, err);
+
+	if (r < 0)
+		return r;
+	for (; init->stdio.on && n_fds < STDIO_N; n_fds++)
+		fds[n_fds] = (struct process_fd){.from = init->stdio.ends[n_fds], .to = (int)n_fds};
+	if (init->notify.engine_end >= 0)
+		fds[n_fds++] = (struct process_fd){.from = init->notify.engine_end,
+						   .to = (int)init->options->notify_fd};
+
+	const struct child_plan plan = {
+		.argv = init->options->argv,
+		.envp = init->engine_envp,
+		.signals = &init->signals,
+		.closed_stdio = init->closed_stdio,
+		.contained = init->stdio.on,
+		.pid_base = to_be_captured && getpid() == 1 ? (pid_t)init->options->pid_base : 0,
+		.fds = fds,
+		.n_fds = n_fds,
+	};
+	pidref_done(&init->engine); /* one that KILL did not end in time */
+	r = child_boot(&plan, &init->engine, err);
+	if (r != 0)
+		return r;
+	if (init->engine.pid < plan.pid_base)
+		log_warn("pid.low",
+			 "the engine got pid %d, below %d: its pids may be taken at a wake",
+			 (int)init->engine.pid, (int)plan.pid_base);
+	stdio_close_ends(&init->stdio);
+	notify_close_engine_end(&init->notify);
+	return 0;
+}
+
+static int op_adopt(void *world, pid_t pid, struct snap_error *err)
+{
+	struct init *init = world;
+	siginfo_t info;
+	int r;
+
+	/* only a child can be asked for, so this also says whose it is */
+	if (pid <= 0 || pid == init->worker.ref.pid ||
+	    waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+		return snap_fail(err, SNAP_E_RESTORE, ECHILD,
+				 "the worker restored process %d, which is no child of ours",
+				 (int)pid);
+	r = pidref_open(&init->engine, pid);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_RESTORE, -r, "cannot hold process %d", (int)pid);
+	return 0;
+}
+
+static void op_woken(void *world)
+{
+	struct init *init = world;
+
+	stdio_close_ends(&init->stdio);
+	notify_close_engine_end(&init->notify);
+	notify_tell_ready(&init->notify);
+}
+
+static pid_t op_engine(void *world)
+{
+	return ((struct init *)world)->engine.pid;
+}
+
+static void op_signal_engine(void *world, int sig)
+{
+	struct init *init = world;
+	pid_t pid = init->engine.pid;
+
+	if (pid <= 0)
+		return;
+	/* unreaped, so the number is still its own */
+	if (init->options->kill_group && getpgid(pid) == pid && kill(-pid, sig) == 0)
+		return;
+	(void)pidref_kill(&init->engine, sig);
+}
+
+static void op_resume_tree(void *world)
+{
+	struct init *init = world;
+
+	if (pidref_is_set(&init->engine))
+		(void)descendants_signal_tree(init->engine.pid, SIGCONT);
+}
+
+static int op_answer(void *world, enum worker_msg_type type, uint32_t id)
+{
+	return worker_send(&((struct init *)world)->worker, type, id);
+}
+
+static void op_kill_worker(void *world)
+{
+	worker_kill(&((struct init *)world)->worker);
+}
+
+static void op_retire_worker(void *world)
+{
+	worker_retire(&((struct init *)world)->worker, WORKER_RETIRE_MS);
+}
+
+static void op_sweep(void *world, enum supervisor_sweep what)
+{
+	struct init *init = world;
+
+	init->sweep = what;
+	init->spare = (struct descendants_spare){.root = 0};
+	if (what == SWEEP_INTRUDERS)
+		init->spare = (struct descendants_spare){.root = init->engine.pid,
+							 .since = init->worker.since};
+}
+
+static void op_drain(void *world)
+{
+	struct init *init = world;
+
+	stdio_mark_end(&init->stdio);
+	init->drain_moved = stdio_moved(&init->stdio);
+	init->draining = true;
+}
+
+static const struct supervisor_ops ops = {
+	.start_wake = op_start_wake,
+	.start_capture = op_start_capture,
+	.start_probe = op_start_probe,
+	.boot = op_boot,
+	.adopt = op_adopt,
+	.woken = op_woken,
+	.engine = op_engine,
+	.signal_engine = op_signal_engine,
+	.resume_tree = op_resume_tree,
+	.answer = op_answer,
+	.kill_worker = op_kill_worker,
+	.retire_worker = op_retire_worker,
+	.sweep = op_sweep,
+	.drain = op_drain,
+};
+
+/* --- what happens ----------------------------------------------------------------------------- */
+
+static void tell(struct init *init, const struct event *event)
+{
+	supervisor_handle(&init->supervisor, event);
+}
+
+/* all that the active worker has said so far */
+static void hear_worker(struct init *init)
+{
+	struct worker *worker = &init->worker;
+
+	for (int i = 0; i < MESSAGES_MAX && worker_is_active(worker); i++) {
+		struct worker_msg msg;
+		int r = worker_recv(worker, &msg);
+
+		if (r == -EAGAIN)
+			return;
+		if (r == 0) {
+			tell(init,
+			     &(struct event){.type = supervisor_event_of(msg.type), .msg = &msg});
+		} else if (r == 1 || r == -ECONNRESET) {
+			/* it is about to exit, or should be: its death tells more than this */
+			worker_hang_up(worker);
+			worker->kill_at = deadline_after_ms(WORKER_HANG_UP_MS);
+			return;
+		} else {
+			tell(init, &(struct event){.type = EVENT_BREACH});
+			return;
+		}
+	}
+}
+
+static int on_worker(struct loop_source *source, uint32_t events)
+{
+	(void)events;
+	hear_worker(source->owner);
+	return 0;
+}
+
+static void on_death(pid_t pid, int status, void *arg)
+{
+	struct init *init = arg;
+	struct worker *worker = &init->worker;
+
+	/* a last word that is still in the socket comes before the death it announces */
+	if (pid == init->engine.pid || pid == worker->ref.pid)
+		hear_worker(init);
+	if (pid == init->engine.pid) {
+		pidref_done(&init->engine);
+		tell(init, &(struct event){.type = EVENT_ENGINE_EXIT, .status = status});
+	} else if (pid == worker->ref.pid) {
+		bool active = worker_is_active(worker);
+
+		worker_forget(worker);
+		if (active)
+			tell(init, &(struct event){.type = EVENT_WORKER_EXIT, .status = status});
+	} else {
+		log_debug("orphan.reaped", "reaped process %d", (int)pid);
+	}
+}
+
+static int on_signal(struct loop_source *source, uint32_t events)
+{
+	struct init *init = source->owner;
+	int sig;
+
+	(void)events;
+	while ((sig = signals_next(&init->signals)) > 0) {
+		if (sig == SIGCHLD) {
+			int r = reaper_run(on_death, init);
+
+			if (r < 0)
+				return r;
+			continue;
+		}
+		tell(init, &(struct event){.type = sig == SIGTERM || sig == SIGINT ? EVENT_TERMINATE
+										   : EVENT_SIGNAL,
+					   .sig = sig});
+	}
+	return sig;
+}
+
+static int on_notify(struct loop_source *source, uint32_t events)
+{
+	struct init *init = source->owner;
+	int r = notify_read(&init->notify);
+
+	(void)events;
+	if (r == NOTIFY_READY)
+		tell(init, &(struct event){.type = EVENT_SAYS_READY});
+	else if (r != 0)
+		loop_remove(source);
+	return 0;
+}
+
+/* --- end of a turn ---------------------------------------------------------------------------- */
+
+static void continue_sweep(struct init *init)
+{
+	if (init->sweep != SWEEP_NOTHING && descendants_kill(&init->spare) == 0)
+		tell(init, &(struct event){.type = EVENT_CLEAN});
+}
+
+static void continue_drain(struct init *init)
+{
+	uint64_t moved = stdio_moved(&init->stdio);
+
+	if (!init->draining)
+		return;
+	if (stdio_is_drained(&init->stdio)) {
+		tell(init, &(struct event){.type = EVENT_DRAINED});
+	} else if (moved != init->drain_moved) {
+		init->drain_moved = moved;
+		init->supervisor.deadline_ns = deadline_after_ms(DRAIN_STALL_MS);
+	}
+}
+
+static void check_deadlines(struct init *init)
+{
+	struct worker *worker = &init->worker;
+
+	if (pidref_is_set(&worker->ref) && deadline_left_ms(worker->kill_at) == 0) {
+		worker->kill_at = DEADLINE_NEVER;
+		(void)pidref_kill(&worker->ref, SIGKILL);
+	}
+	if (deadline_left_ms(init->supervisor.deadline_ns) == 0) {
+		/* an action that wants another one sets it */
+		init->supervisor.deadline_ns = DEADLINE_NEVER;
+		tell(init, &(struct event){.type = EVENT_DEADLINE});
+	}
+}
+
+static int next_timeout(const struct init *init)
+{
+	uint64_t next = init->supervisor.deadline_ns;
+
+	if (pidref_is_set(&init->worker.ref) && init->worker.kill_at < next)
+		next = init->worker.kill_at;
+	if (init->sweep != SWEEP_NOTHING) {
+		uint64_t again = deadline_after_ms(SWEEP_AGAIN_MS);
+
+		next = again < next ? again : next;
+	}
+	return deadline_left_ms(next);
+}
+
+static int run(struct init *init)
+{
+	supervisor_start(&init->supervisor);
+	for (;;) {
+		int r;
+
+		continue_sweep(init);
+		continue_drain(init);
+		if (init->supervisor.state == STATE_GONE)
+			return supervisor_exit_status(&init->supervisor);
+		r = loop_run_once(&init->loop, next_timeout(init));
+		if (r < 0) {
+			/* nothing is known that does this; without a loop PID 1 is of no use */
+			log_error("loop.failed", "event loop: %s", strerror(-r));
+			return STATUS_OWN_FAILURE;
+		}
+		check_deadlines(init);
+	}
+}
+
+/* --- begin and end ---------------------------------------------------------------------------- */
+
+/* our environment with NOTIFY_SOCKET replaced; made once, lives as long as we do */
+static char **make_environment(char *variable)
+{
+	size_t n = 0, used = 0;
+	char **envp;
+
+	while (environ[n])
+		n++;
+	envp = calloc(n + 2, sizeof(*envp));
+	if (!envp)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		if (strncmp(environ[i], "NOTIFY_SOCKET=", 14) != 0)
+			envp[used++] = environ[i];
+	}
+	envp[used] = variable;
+	return envp;
+}
+
+static int set_up_snapshot_mode(struct init *init, struct snap_error *err)
+{
+	const struct init_options *options = init->options;
+	int r;
+
+	r = stdio_init(&init->stdio, &init->loop, err);
+	if (r < 0)
+		return r;
+	r = notify_init(&init->notify, options->ready_kind, getenv("NOTIFY_SOCKET"), err);
+	if (r < 0)
+		return r;
+	if (options->ready_kind == READY_NOTIFY) {
+		init->engine_envp = make_environment(init->notify.variable);
+		if (!init->engine_envp)
+			return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "no memory");
+	}
+	if (init->notify.fd >= 0) {
+		r = loop_add(&init->loop, &init->notify_source, init->notify.fd, EPOLLIN,
+			     PRIORITY_NOTIFY, on_notify, init);
+		if (r < 0)
+			return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot watch for readiness");
+	}
+	return worker_init(&init->worker, options, err);
+}
+
+static int set_up(struct init *init, struct snap_error *err)
+{
+	const struct init_options *options = init->options;
+	int r;
+
+	if (options->snapshot) /* nobody gets them, so nobody shall wait for their end */
+		(void)fd_close_from_except(3, NULL, 0);
+	init->log_fd = stdio_open_log();
+	log_init("snapinit", init->log_fd, options->log_format, options->log_level);
+	log_write(
+		LOG_LEVEL_INFO, "init.start",
+		(struct log_field[]){LOG_UINT("pid", getpid()), LOG_TEXT("version", SNAP_VERSION)},
+		2, "snapinit starts '%s'", options->argv[0]);
+
+	r = signals_init(&init->signals);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot take over the signals");
+	if ((getpid() != 1 || options->subreaper) && prctl(PR_SET_CHILD_SUBREAPER, 1L) < 0)
+		log_warn("subreaper.failed", "cannot adopt orphans: %s", strerror(errno));
+	r = loop_init(&init->loop);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot make an event loop");
+	r = loop_add(&init->loop, &init->signals_source, init->signals.fd, EPOLLIN,
+		     PRIORITY_SIGNALS, on_signal, init);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot watch for signals");
+	return options->snapshot ? set_up_snapshot_mode(init, err) : 0;
+}
+
+static void tear_down(struct init *init)
+{
+	loop_remove(&init->notify_source);
+	loop_remove(&init->signals_source);
+	worker_done(&init->worker);
+	notify_done(&init->notify);
+	stdio_done(&init->stdio);
+	pidref_done(&init->engine);
+	loop_done(&init->loop);
+	signals_done(&init->signals);
+	free(init->engine_envp);
+	if (init->log_fd != STDERR_FILENO) {
+		log_set_fd(STDERR_FILENO);
+		(void)fd_close(init->log_fd);
+	}
+}
+
+int init_run(const struct init_options *options)
+{
+	/* too big for a stack, and there is one of it */
+	static struct init init;
+	struct snap_error err = {.code = SNAP_OK};
+	int status = STATUS_OWN_FAILURE;
+
+	init = (struct init){
+		.options = options,
+		.loop.epoll_fd = FD_NONE,
+		.signals.fd = FD_NONE,
+		.notify = {.fd = FD_NONE, .engine_end = FD_NONE, .up_fd = FD_NONE},
+		.worker = {.ref = PIDREF_NONE, .fd = FD_NONE, .kill_at = DEADLINE_NEVER},
+		.engine = PIDREF_NONE,
+		.log_fd = STDERR_FILENO,
+	};
+	/* descriptors of ours must not land on 0 to 2; a plain command finds them closed again */
+	init.closed_stdio = fd_fill_stdio();
+	supervisor_init(&init.supervisor, &ops, &init, options);
+
+	if (set_up(&init, &err) < 0)
+		log_error("init.failed", "%s", err.msg);
+	else
+		status = run(&init);
+	tear_down(&init);
+	return status;
+}

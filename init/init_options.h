@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_INIT_INIT_OPTIONS_H
+#define SNAP_INIT_INIT_OPTIONS_H
+
+/* What the user said to snapinit, checked. Strings point into argv and the environment. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "common/options.h"
+
+enum capture_mode {
+	CAPTURE_NEVER,
+	CAPTURE_FIRST_BOOT, /* the engine serves on */
+	CAPTURE_EXIT,	    /* the engine ends with the capture */
+};
+
+/* how the engine may say by itself that it is ready; the worker finds out all other kinds */
+enum ready_kind {
+	READY_BY_WORKER,
+	READY_FD,     /* a newline on --notify-fd */
+	READY_NOTIFY, /* READY=1 to NOTIFY_SOCKET */
+};
+
+struct init_options {
+	bool kill_group;
+	bool subreaper;
+	bool help;
+	bool version;
+	bool exit_when_ready;
+	int verbose;
+	uint64_t grace_ms;	     /* 0: never KILL */
+	uint64_t wake_timeout_ms;    /* 0: the worker says */
+	uint64_t capture_timeout_ms; /* 0: none */
+	uint64_t pid_base;
+	uint64_t notify_fd;
+	const char *snapshot; /* NULL: plain mode */
+	const char *generation;
+	const char *worker;
+	const char *ready;
+
+	/* words, and what they mean */
+	const char *capture_word;
+	const char *fallback_word;
+	const char *log_level_word;
+	const char *log_format_word;
+	enum capture_mode capture;
+	bool fallback_none;
+	enum log_level log_level;
+	enum log_format log_format;
+	enum ready_kind ready_kind;
+
+	/* for the worker, as they are */
+	const char *engine;
+	const char *ready_timeout;
+	const char *quiet_timeout;
+	const char *dump_timeout;
+	const char *oracle;
+	const char *warmup;
+	const char *criu;
+	struct option_list include;
+	struct option_list accept;
+
+	char **argv; /* the engine's command, NULL-terminated, not empty unless help or version */
+};
+
+/* 0, or -EINVAL with one line in err */
+int init_options_parse(struct init_options *options, int argc, char **argv, struct snap_error *err);
+
+void init_options_print_help(FILE *out);
+void init_options_print_version(FILE *out);
+
+#endif

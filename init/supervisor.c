@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "init/supervisor.h"
+
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "init/actions.h"
+
+static const char *const state_names[] = {
+	[STATE_WAKING] = "waking",   [STATE_RESUMING] = "resuming",   [STATE_WOKEN] = "woken",
+	[STATE_SERVING] = "serving", [STATE_CAPTURING] = "capturing", [STATE_FROZEN] = "frozen",
+	[STATE_THAWED] = "thawed",   [STATE_ENDED] = "ended",	      [STATE_MENDING] = "mending",
+	[STATE_PROBING] = "probing", [STATE_CLEANING] = "cleaning",   [STATE_STOPPING] = "stopping",
+	[STATE_KILLING] = "killing", [STATE_DRAINING] = "draining",   [STATE_GONE] = "gone",
+};
+
+static const char *const event_names[] = {
+	[EVENT_TERMINATE] = "terminate",
+	[EVENT_SIGNAL] = "signal",
+	[EVENT_ENGINE_EXIT] = "engine-exit",
+	[EVENT_WORKER_EXIT] = "worker-exit",
+	[EVENT_BREACH] = "breach",
+	[EVENT_BUDGET] = "budget",
+	[EVENT_REFUSED] = "refused",
+	[EVENT_RESTORED] = "restored",
+	[EVENT_READY] = "ready",
+	[EVENT_FREEZE] = "freeze",
+	[EVENT_THAWED] = "thawed",
+	[EVENT_DONE] = "done",
+	[EVENT_FAILED] = "failed",
+	[EVENT_DEADLINE] = "deadline",
+	[EVENT_CLEAN] = "clean",
+	[EVENT_DRAINED] = "drained",
+	[EVENT_SAYS_READY] = "says-ready",
+};
+
+_Static_assert(ARRAY_LEN(state_names) == STATE_MAX_, "one name a state");
+_Static_assert(ARRAY_LEN(event_names) == EVENT_MAX_, "one name an event");
+
+/*
+ * Every cell is written out, also those that can only be reached by a race: a worker's message
+ * that was on its way while we left the state, a child that dies at the same moment.
+ */
+/* clang-format off */
+static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
+	[STATE_WAKING] = {
+		[EVENT_TERMINATE]   = act_abort_wake,
+		[EVENT_SIGNAL]      = act_hold,
+		[EVENT_ENGINE_EXIT] = act_nothing,
+		[EVENT_WORKER_EXIT] = act_wake_worker_died,
+		[EVENT_BREACH]      = act_wake_breach,
+		[EVENT_BUDGET]      = act_budget,
+		[EVENT_REFUSED]     = act_wake_refused,
+		[EVENT_RESTORED]    = act_restored,
+		[EVENT_READY]       = act_wake_breach,
+		[EVENT_FREEZE]      = act_wake_breach,
+		[EVENT_THAWED]      = act_wake_breach,
+		[EVENT_DONE]        = act_wake_breach,
+		[EVENT_FAILED]      = act_wake_failed,
+		[EVENT_DEADLINE]    = act_wake_late,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_RESUMING] = {
+		[EVENT_TERMINATE]   = act_abort_wake,
+		[EVENT_SIGNAL]      = act_forward,
+		[EVENT_ENGINE_EXIT] = act_wake_engine_died,
+		[EVENT_WORKER_EXIT] = act_wake_worker_died,
+		[EVENT_BREACH]      = act_wake_breach,
+		[EVENT_BUDGET]      = act_budget,
+		[EVENT_REFUSED]     = act_wake_breach,
+		[EVENT_RESTORED]    = act_wake_breach,
+		[EVENT_READY]       = act_ready,
+		[EVENT_FREEZE]      = act_wake_breach,
+		[EVENT_THAWED]      = act_wake_breach,
+		[EVENT_DONE]        = act_wake_breach,
+		[EVENT_FAILED]      = act_wake_failed,
+		[EVENT_DEADLINE]    = act_wake_late,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_WOKEN] = {
+		[EVENT_TERMINATE]   = act_terminate,
+		[EVENT_SIGNAL]      = act_forward,
+		[EVENT_ENGINE_EXIT] = act_mirror,
+		[EVENT_WORKER_EXIT] = act_wake_worker_lost,
+		[EVENT_BREACH]      = act_wake_worker_lost,
+		[EVENT_BUDGET]      = act_wake_worker_lost,
+		[EVENT_REFUSED]     = act_wake_worker_lost,
+		[EVENT_RESTORED]    = act_wake_worker_lost,
+		[EVENT_READY]       = act_wake_worker_lost,
+		[EVENT_FREEZE]      = act_wake_worker_lost,
+		[EVENT_THAWED]      = act_wake_worker_lost,
+		[EVENT_DONE]        = act_wake_done,
+		[EVENT_FAILED]      = act_wake_failed,
+		[EVENT_DEADLINE]    = act_wake_worker_lost,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_SERVING] = {
+		[EVENT_TERMINATE]   = act_terminate,
+		[EVENT_SIGNAL]      = act_forward,
+		[EVENT_ENGINE_EXIT] = act_mirror,
+		[EVENT_WORKER_EXIT] = act_nothing,
+		[EVENT_BREACH]      = act_nothing,
+		[EVENT_BUDGET]      = act_nothing,
+		[EVENT_REFUSED]     = act_nothing,
+		[EVENT_RESTORED]    = act_nothing,
+		[EVENT_READY]       = act_nothing,
+		[EVENT_FREEZE]      = act_nothing,
+		[EVENT_THAWED]      = act_nothing,
+		[EVENT_DONE]        = act_nothing,
+		[EVENT_FAILED]      = act_nothing,
+		[EVENT_DEADLINE]    = act_nothing,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_CAPTURING] = {
+		[EVENT_TERMINATE]   = act_terminate_capture,
+		[EVENT_SIGNAL]      = act_forward,
+		[EVENT_ENGINE_EXIT] = act_capture_engine_ended,
+		[EVENT_WORKER_EXIT] = act_capture_worker_died,
+		[EVENT_BREACH]      = act_capture_breach,
+		[EVENT_BUDGET]      = act_capture_breach,
+		[EVENT_REFUSED]     = act_capture_breach,
+		[EVENT_RESTORED]    = act_capture_breach,
+		[EVENT_READY]       = act_nothing,
+		[EVENT_FREEZE]      = act_freeze,
+		[EVENT_THAWED]      = act_capture_breach,
+		[EVENT_DONE]        = act_capture_breach,
+		[EVENT_FAILED]      = act_capture_failed,
+		[EVENT_DEADLINE]    = act_capture_late,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_says_ready,
+	},
+	[STATE_FROZEN] = {
+		[EVENT_TERMINATE]   = act_hold,
+		[EVENT_SIGNAL]      = act_hold,
+		[EVENT_ENGINE_EXIT] = act_frozen_engine_ended,
+		[EVENT_WORKER_EXIT] = act_frozen_worker_died,
+		[EVENT_BREACH]      = act_frozen_breach,
+		[EVENT_BUDGET]      = act_frozen_breach,
+		[EVENT_REFUSED]     = act_frozen_breach,
+		[EVENT_RESTORED]    = act_frozen_breach,
+		[EVENT_READY]       = act_frozen_breach,
+		[EVENT_FREEZE]      = act_frozen_breach,
+		[EVENT_THAWED]      = act_thawed,
+		[EVENT_DONE]        = act_frozen_breach,
+		[EVENT_FAILED]      = act_frozen_failed,
+		[EVENT_DEADLINE]    = act_frozen_late,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_THAWED] = {
+		[EVENT_TERMINATE]   = act_terminate,
+		[EVENT_SIGNAL]      = act_forward,
+		[EVENT_ENGINE_EXIT] = act_capture_engine_ended,
+		[EVENT_WORKER_EXIT] = act_capture_worker_died,
+		[EVENT_BREACH]      = act_capture_breach,
+		[EVENT_BUDGET]      = act_capture_breach,
+		[EVENT_REFUSED]     = act_capture_breach,
+		[EVENT_RESTORED]    = act_capture_breach,
+		[EVENT_READY]       = act_capture_breach,
+		[EVENT_FREEZE]      = act_capture_breach,
+		[EVENT_THAWED]      = act_capture_breach,
+		[EVENT_DONE]        = act_capture_done,
+		[EVENT_FAILED]      = act_capture_failed,
+		[EVENT_DEADLINE]    = act_capture_late,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_ENDED] = {
+		[EVENT_TERMINATE]   = act_ended_terminate,
+		[EVENT_SIGNAL]      = act_nothing,
+		[EVENT_ENGINE_EXIT] = act_nothing,
+		[EVENT_WORKER_EXIT] = act_ended_worker_exit,
+		[EVENT_BREACH]      = act_ended_breach,
+		[EVENT_BUDGET]      = act_ended_breach,
+		[EVENT_REFUSED]     = act_ended_breach,
+		[EVENT_RESTORED]    = act_ended_breach,
+		[EVENT_READY]       = act_ended_breach,
+		[EVENT_FREEZE]      = act_ended_breach,
+		[EVENT_THAWED]      = act_nothing,
+		[EVENT_DONE]        = act_ended_done,
+		[EVENT_FAILED]      = act_ended_failed,
+		[EVENT_DEADLINE]    = act_ended_late,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_MENDING] = {
+		[EVENT_TERMINATE]   = act_hold,
+		[EVENT_SIGNAL]      = act_hold,
+		[EVENT_ENGINE_EXIT] = act_mend_engine_ended,
+		[EVENT_WORKER_EXIT] = act_nothing,
+		[EVENT_BREACH]      = act_nothing,
+		[EVENT_BUDGET]      = act_nothing,
+		[EVENT_REFUSED]     = act_nothing,
+		[EVENT_RESTORED]    = act_nothing,
+		[EVENT_READY]       = act_nothing,
+		[EVENT_FREEZE]      = act_nothing,
+		[EVENT_THAWED]      = act_nothing,
+		[EVENT_DONE]        = act_nothing,
+		[EVENT_FAILED]      = act_nothing,
+		[EVENT_DEADLINE]    = act_mend_late,
+		[EVENT_CLEAN]       = act_mended,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_PROBING] = {
+		[EVENT_TERMINATE]   = act_probe_terminate,
+		[EVENT_SIGNAL]      = act_hold,
+		[EVENT_ENGINE_EXIT] = act_mend_engine_ended,
+		[EVENT_WORKER_EXIT] = act_harmed,
+		[EVENT_BREACH]      = act_harmed,
+		[EVENT_BUDGET]      = act_harmed,
+		[EVENT_REFUSED]     = act_harmed,
+		[EVENT_RESTORED]    = act_harmed,
+		[EVENT_READY]       = act_harmed,
+		[EVENT_FREEZE]      = act_harmed,
+		[EVENT_THAWED]      = act_harmed,
+		[EVENT_DONE]        = act_unharmed,
+		[EVENT_FAILED]      = act_harmed,
+		[EVENT_DEADLINE]    = act_harmed,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_CLEANING] = {
+		[EVENT_TERMINATE]   = act_clean_terminate,
+		[EVENT_SIGNAL]      = act_hold,
+		[EVENT_ENGINE_EXIT] = act_nothing,
+		[EVENT_WORKER_EXIT] = act_nothing,
+		[EVENT_BREACH]      = act_nothing,
+		[EVENT_BUDGET]      = act_nothing,
+		[EVENT_REFUSED]     = act_nothing,
+		[EVENT_RESTORED]    = act_nothing,
+		[EVENT_READY]       = act_nothing,
+		[EVENT_FREEZE]      = act_nothing,
+		[EVENT_THAWED]      = act_nothing,
+		[EVENT_DONE]        = act_nothing,
+		[EVENT_FAILED]      = act_nothing,
+		[EVENT_DEADLINE]    = act_clean_late,
+		[EVENT_CLEAN]       = act_cleaned,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_STOPPING] = {
+		[EVENT_TERMINATE]   = act_forward,
+		[EVENT_SIGNAL]      = act_forward,
+		[EVENT_ENGINE_EXIT] = act_mirror,
+		[EVENT_WORKER_EXIT] = act_nothing,
+		[EVENT_BREACH]      = act_nothing,
+		[EVENT_BUDGET]      = act_nothing,
+		[EVENT_REFUSED]     = act_nothing,
+		[EVENT_RESTORED]    = act_nothing,
+		[EVENT_READY]       = act_nothing,
+		[EVENT_FREEZE]      = act_nothing,
+		[EVENT_THAWED]      = act_nothing,
+		[EVENT_DONE]        = act_nothing,
+		[EVENT_FAILED]      = act_nothing,
+		[EVENT_DEADLINE]    = act_grace_over,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_KILLING] = {
+		[EVENT_TERMINATE]   = act_nothing,
+		[EVENT_SIGNAL]      = act_nothing,
+		[EVENT_ENGINE_EXIT] = act_killed_engine,
+		[EVENT_WORKER_EXIT] = act_nothing,
+		[EVENT_BREACH]      = act_nothing,
+		[EVENT_BUDGET]      = act_nothing,
+		[EVENT_REFUSED]     = act_nothing,
+		[EVENT_RESTORED]    = act_nothing,
+		[EVENT_READY]       = act_nothing,
+		[EVENT_FREEZE]      = act_nothing,
+		[EVENT_THAWED]      = act_nothing,
+		[EVENT_DONE]        = act_nothing,
+		[EVENT_FAILED]      = act_nothing,
+		[EVENT_DEADLINE]    = act_killed_all,
+		[EVENT_CLEAN]       = act_killed_all,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_DRAINING] = {
+		[EVENT_TERMINATE]   = act_nothing,
+		[EVENT_SIGNAL]      = act_nothing,
+		[EVENT_ENGINE_EXIT] = act_nothing,
+		[EVENT_WORKER_EXIT] = act_nothing,
+		[EVENT_BREACH]      = act_nothing,
+		[EVENT_BUDGET]      = act_nothing,
+		[EVENT_REFUSED]     = act_nothing,
+		[EVENT_RESTORED]    = act_nothing,
+		[EVENT_READY]       = act_nothing,
+		[EVENT_FREEZE]      = act_nothing,
+		[EVENT_THAWED]      = act_nothing,
+		[EVENT_DONE]        = act_nothing,
+		[EVENT_FAILED]      = act_nothing,
+		[EVENT_DEADLINE]    = act_gone,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_gone,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_GONE] = {
+		[EVENT_TERMINATE]   = act_nothing,
+		[EVENT_SIGNAL]      = act_nothing,
+		[EVENT_ENGINE_EXIT] = act_nothing,
+		[EVENT_WORKER_EXIT] = act_nothing,
+		[EVENT_BREACH]      = act_nothing,
+		[EVENT_BUDGET]      = act_nothing,
+		[EVENT_REFUSED]     = act_nothing,
+		[EVENT_RESTORED]    = act_nothing,
+		[EVENT_READY]       = act_nothing,
+		[EVENT_FREEZE]      = act_nothing,
+		[EVENT_THAWED]      = act_nothing,
+		[EVENT_DONE]        = act_nothing,
+		[EVENT_FAILED]      = act_nothing,
+		[EVENT_DEADLINE]    = act_nothing,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+};
+
+/* clang-format on */
+
+void supervisor_init(struct supervisor *supervisor, const struct supervisor_ops *ops, void *world,
+		     const struct init_options *options)
+{
+	*supervisor = (struct supervisor){
+		.ops = ops,
+		.world = world,
+		.options = options,
+		.started_ns = clock_now_ns(),
+		.deadline_ns = DEADLINE_NEVER,
+		.on_terminal = isatty(STDIN_FILENO) == 1,
+		.forced_status = -1,
+	};
+}
+
+static void enter(struct supervisor *supervisor, enum supervisor_state state, const char *event)
+{
+	if (state == supervisor->state)
+		return;
+	log_write(LOG_LEVEL_DEBUG, "state.entered",
+		  (struct log_field[]){LOG_TEXT("from", state_names[supervisor->state]),
+				       LOG_TEXT("to", state_names[state]), LOG_TEXT("by", event)},
+		  3, "%s", state_names[state]);
+	supervisor->state = state;
+}
+
+void supervisor_start(struct supervisor *supervisor)
+{
+	enter(supervisor, action_start(supervisor), "start");
+}
+
+void supervisor_handle(struct supervisor *supervisor, const struct event *event)
+{
+	action_fn action = table[supervisor->state][event->type];
+
+	enter(supervisor, action(supervisor, event), event_names[event->type]);
+}
+
+enum supervisor_event supervisor_event_of(uint32_t msg_type)
+{
+	switch (msg_type) {
+	case WORKER_MSG_BUDGET:
+		return EVENT_BUDGET;
+	case WORKER_MSG_REFUSED:
+		return EVENT_REFUSED;
+	case WORKER_MSG_RESTORED:
+		return EVENT_RESTORED;
+	case WORKER_MSG_READY:
+		return EVENT_READY;
+	case WORKER_MSG_FREEZE:
+		return EVENT_FREEZE;
+	case WORKER_MSG_THAWED:
+		return EVENT_THAWED;
+	case WORKER_MSG_DONE:
+		return EVENT_DONE;
+	case WORKER_MSG_FAILED:
+		return EVENT_FAILED;
+	default:
+		return EVENT_BREACH;
+	}
+}
+
+int supervisor_exit_status(const struct supervisor *supervisor)
+{
+	return supervisor->forced_status >= 0 ? supervisor->forced_status
+					      : supervisor->engine_status;
+}
+
+const char *supervisor_state_name(enum supervisor_state state)
+{
+	return (unsigned int)state < STATE_MAX_ ? state_names[state] : "unknown";
+}
+
+const char *supervisor_event_name(enum supervisor_event event)
+{
+	return (unsigned int)event < EVENT_MAX_ ? event_names[event] : "unknown";
+}

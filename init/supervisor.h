@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_INIT_SUPERVISOR_H
+#define SNAP_INIT_SUPERVISOR_H
+
+/*
+ * What PID 1 does when: one table, state × event. It decides and tells; everything it does to
+ * the world goes through struct supervisor_ops, so that a test can walk every cell.
+ *
+ *                     ┌────────── cold boot ◄───────────┐
+ *   start ── WAKING ──┴─► CLEANING ─────────────────────┤
+ *              │ RESTORED    ▲  ▲                       │
+ *           RESUMING ────────┘  │                       │
+ *              │ READY          │                       ▼
+ *            WOKEN ─────────────┘      ┌────────── CAPTURING ── FREEZE ─► FROZEN ─► THAWED
+ *              │ DONE                  ▼                                   │ │        │
+ *              └────────────────► SERVING ◄────────────────────────────────│─┼────────┘
+ *                                  │   ▲  └── PROBING ◄── MENDING ◄────────┘ │ ended on purpose
+ *                             TERM │   │                                   ENDED
+ *                                  ▼                                         │
+ *            KILLING ◄──────── STOPPING ──► DRAINING ──► GONE ◄──────────────┘
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/error.h"
+#include "common/worker_proto.h"
+#include "init/init_options.h"
+#include "init/signals.h"
+
+enum supervisor_state {
+	STATE_WAKING,	 /* a worker restores; there is no engine */
+	STATE_RESUMING,	 /* the restored tree is ours and runs, but has not answered yet */
+	STATE_WOKEN,	 /* the engine answers; the worker is about to say DONE */
+	STATE_SERVING,	 /* an engine, no worker */
+	STATE_CAPTURING, /* an engine, and a worker that waits for it and prepares */
+	STATE_FROZEN,	 /* the engine's tree is stopped by the worker; its signals are held */
+	STATE_THAWED,	 /* the engine runs again; the worker finishes the snapshot */
+	STATE_ENDED,	 /* the engine was ended on purpose; the worker finishes the snapshot */
+	STATE_MENDING,	 /* a capture went wrong in mid-freeze: its remains are killed */
+	STATE_PROBING,	 /* … then a worker looks whether the engine still works */
+	STATE_CLEANING,	 /* everything below us is killed, then a cold boot or the end */
+	STATE_STOPPING,	 /* the engine was asked to end; grace runs */
+	STATE_KILLING,	 /* grace is over */
+	STATE_DRAINING,	 /* no engine; its last output gets out */
+	STATE_GONE,	 /* exit now, with supervisor_exit_status() */
+	STATE_MAX_,
+};
+
+enum supervisor_event {
+	EVENT_TERMINATE, /* TERM or INT */
+	EVENT_SIGNAL,	 /* any other signal */
+	EVENT_ENGINE_EXIT,
+	EVENT_WORKER_EXIT, /* of an active worker */
+	EVENT_BREACH,	   /* the worker said something that is no message, or hung up */
+	EVENT_BUDGET,	   /* here begin the worker's messages */
+	EVENT_REFUSED,
+	EVENT_RESTORED,
+	EVENT_READY,
+	EVENT_FREEZE,
+	EVENT_THAWED,
+	EVENT_DONE,
+	EVENT_FAILED, /* … and here they end */
+	EVENT_DEADLINE,
+	EVENT_CLEAN, /* nothing is left of what was to be killed */
+	EVENT_DRAINED,
+	EVENT_SAYS_READY, /* the engine, on its notify descriptor or socket */
+	EVENT_MAX_,
+};
+
+struct event {
+	enum supervisor_event type;
+	int sig;		      /* TERMINATE, SIGNAL */
+	int status;		      /* ENGINE_EXIT, WORKER_EXIT: as waitpid gives it */
+	const struct worker_msg *msg; /* worker's messages */
+};
+
+enum supervisor_sweep {
+	SWEEP_NOTHING,
+	SWEEP_INTRUDERS, /* all but the engine's tree and what is older than the worker */
+	SWEEP_ALL,
+};
+
+struct supervisor_ops {
+	/* 0 or -errno with err; boot: also the exit status of a command that cannot be executed */
+	int (*start_wake)(void *world, struct snap_error *err);
+	int (*start_capture)(void *world, struct snap_error *err);
+	int (*start_probe)(void *world, struct snap_error *err);
+	int (*boot)(void *world, bool to_be_captured, struct snap_error *err);
+
+	/* 0: pid is our child, held from now on as the engine */
+	int (*adopt)(void *world, pid_t pid, struct snap_error *err);
+	/* the woken engine answers: it gets its input, upstream is told */
+	void (*woken)(void *world);
+	pid_t (*engine)(void *world); /* 0: none */
+	void (*signal_engine)(void *world, int sig);
+	/* a tree that a dead worker may have left stopped runs again */
+	void (*resume_tree)(void *world);
+
+	/* 0 or -errno */
+	int (*answer)(void *world, enum worker_msg_type type, uint32_t id);
+	void (*kill_worker)(void *world);
+	void (*retire_worker)(
+		void *world); /* it may exit by itself, nothing is heard of it again */
+
+	/* from now on each turn kills what is left, until EVENT_CLEAN; also stops doing so */
+	void (*sweep)(void *world, enum supervisor_sweep what);
+	/* the engine is gone: EVENT_DRAINED once its output is out */
+	void (*drain)(void *world);
+};
+
+struct supervisor {
+	const struct supervisor_ops *ops;
+	void *world;
+	const struct init_options *options;
+	enum supervisor_state state;
+	uint64_t started_ns;  /* of this process, for wake.done */
+	uint64_t ready_ns;    /* the woken engine answered */
+	uint64_t deadline_ns; /* of the state */
+	bool on_terminal;     /* INT is for the command to judge then: no grace */
+
+	struct held_signals held;
+	struct snap_error failure; /* why the cold boot comes, or the capture failed */
+	bool capture_over;	   /* tried, or not wanted any more */
+	bool worker_done;	   /* ENDED: it said its last word */
+	bool boot_after_clean;	   /* CLEANING: else exit */
+	int engine_status;	   /* exit status of the engine that ended last */
+	int forced_status;	   /* exit with this, not the engine's; -1: none */
+};
+
+void supervisor_init(struct supervisor *supervisor, const struct supervisor_ops *ops, void *world,
+		     const struct init_options *options);
+
+/* the first step: wake or boot */
+void supervisor_start(struct supervisor *supervisor);
+
+void supervisor_handle(struct supervisor *supervisor, const struct event *event);
+
+/* the event for a message of the worker; EVENT_BREACH for one that only we send */
+enum supervisor_event supervisor_event_of(uint32_t msg_type);
+
+/* valid in STATE_GONE */
+int supervisor_exit_status(const struct supervisor *supervisor);
+
+const char *supervisor_state_name(enum supervisor_state state);
+const char *supervisor_event_name(enum supervisor_event event);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_INIT_WORKER_H
+#define SNAP_INIT_WORKER_H
+
+/*
+ * snapworker as PID 1 sees it: a process that does one job, talks over a socket and may die at
+ * any moment. At most one is active; a retired one has said its last word and is given a moment
+ * to exit by itself.
+ */
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/loop.h"
+#include "common/pidref.h"
+#include "common/worker_proto.h"
+#include "init/init_options.h"
+
+enum worker_job {
+	WORKER_WAKE,
+	WORKER_CAPTURE,
+	WORKER_PROBE,
+};
+
+struct worker {
+	const struct init_options *options;
+	char path[PATH_MAX];
+	char **argv; /* room for the longest command line, made once */
+	char pid_text[16];
+	char timeout_text[32];
+
+	struct pidref ref; /* active or retired; PIDREF_NONE: none */
+	int fd;		   /* our end of its socket; FD_NONE: none, or nothing more to hear */
+	uint64_t since;	   /* start tick: what is older is not its child */
+	bool retired;
+	uint64_t kill_at;	   /* retired: then */
+	struct loop_source source; /* fd, watched by the owner */
+};
+
+/* finds the program and makes room; 0 or -errno */
+int worker_init(struct worker *worker, const struct init_options *options, struct snap_error *err);
+void worker_done(struct worker *worker);
+
+/*
+ * Start a job. engine: pid for capture and probe. pipes: the engine's three pipe ends for a wake;
+ * for a capture, descriptors that name its pipes; else NULL. A worker that is still there is killed
+ * first. 0 or -errno, then nothing was started.
+ */
+int worker_start(struct worker *worker, enum worker_job job, pid_t engine, const int *pipes,
+		 struct snap_error *err);
+
+static inline bool worker_is_active(const struct worker *worker)
+{
+	return pidref_is_set(&worker->ref) && !worker->retired;
+}
+
+/* 0 or -errno; never blocks */
+int worker_send(struct worker *worker, enum worker_msg_type type, uint32_t id);
+
+/* as worker_msg_recv(), never blocking */
+int worker_recv(struct worker *worker, struct worker_msg *ret);
+
+/* stop listening */
+void worker_hang_up(struct worker *worker);
+
+/* its last word is said: hang up, and KILL after the time given unless it exits */
+void worker_retire(struct worker *worker, uint64_t timeout_ms);
+
+/* KILL; it still has to be reaped */
+void worker_kill(struct worker *worker);
+
+/* it was reaped */
+void worker_forget(struct worker *worker);
+
+/* the command line of a job, in worker->argv; exposed for tests */
+void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine);
+
+#endif
