@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+
+static bool is_quiet;
+static bool is_json;
+
+void output_set_quiet(bool quiet)
+{
+	is_quiet = quiet;
+}
+
+void output_set_json(bool json)
+{
+	is_json = json;
+}
+
+bool output_is_quiet(void)
+{
+	return is_quiet;
+}
+
+/* one write a line, so that lines of others do not come in between */
+static void put_line(const char *mark, const char *fmt, va_list ap)
+{
+	char line[2048];
+	int used = snprintf(line, sizeof(line), "snapctl: %s", mark);
+	int n = vsnprintf(line + used, sizeof(line) - (size_t)used - 1, fmt, ap);
+
+	if (n < 0)
+		return;
+	n += used;
+	if ((size_t)n > sizeof(line) - 2)
+		n = (int)sizeof(line) - 2;
+	line[n++] = '\n';
+	(void)fwrite(line, 1, (size_t)n, stderr);
+}
+
+void output_progress(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (is_quiet)
+		return;
+	va_start(ap, fmt);
+	put_line("", fmt, ap);
+	va_end(ap);
+}
+
+void output_warning(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	put_line("warning: ", fmt, ap);
+	va_end(ap);
+}
+
+static void put_plain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+static void put_plain(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	put_line("", fmt, ap);
+	va_end(ap);
+}
+
+/* "…: Invalid argument" behind a sentence that says what is invalid is noise */
+static void copy_message(const struct snap_error *err, char *buf, size_t size)
+{
+	const char *noise =
+		err->code == SNAP_E_USAGE && err->errnum > 0 ? strerror(err->errnum) : "";
+	size_t used, tail = strlen(noise) + 2;
+
+	(void)snprintf(buf, size, "%s", err->msg[0] ? err->msg : snap_code_name(err->code));
+	used = strlen(buf);
+	if (noise[0] && used > tail && strcmp(buf + used - tail + 2, noise) == 0)
+		buf[used - tail] = '\0';
+}
+
+void output_failure_line(const char *verb, const struct snap_error *err)
+{
+	char msg[sizeof(err->msg)];
+
+	copy_message(err, msg, sizeof(msg));
+	put_plain("%s%s%s", verb ? verb : "", verb ? ": " : "", msg);
+}
+
+int output_failure(const char *verb, const struct snap_error *err)
+{
+	enum snap_code code = err->code == SNAP_OK ? SNAP_E_INTERNAL : err->code;
+	char msg[sizeof(err->msg)];
+
+	output_failure_line(verb, err);
+	copy_message(err, msg, sizeof(msg));
+	if (is_json)
+		(void)output_json(json_pack("{s:s, s:s?, s:s, s:s}", "schema", "snapctl.error/v1",
+					    "verb", verb, "code", snap_code_name(code), "message",
+					    msg),
+				  NULL);
+	return snap_code_exit_status(code);
+}
+
+int output_json(json_t *value, struct snap_error *err)
+{
+	int r = value ? json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) : -1;
+
+	json_decref(value);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, EIO, "cannot write the result");
+	(void)fputc('\n', stdout);
+	return 0;
+}
+
+int output_finish(struct snap_error *err)
+{
+	if (fflush(stdout) == EOF || ferror(stdout))
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot write the result");
+	return 0;
+}
+
+const char *output_size(uint64_t bytes, char buf[OUTPUT_SIZE_MAX])
+{
+	static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	double value = (double)bytes / 1024;
+	size_t unit = 0;
+
+	if (bytes < 1024) {
+		(void)snprintf(buf, OUTPUT_SIZE_MAX, "%" PRIu64 " B", bytes);
+		return buf;
+	}
+	/* 1023.95 would be printed as 1024.0 */
+	while (value >= 1023.95 && unit + 1 < ARRAY_LEN(units)) {
+		value /= 1024;
+		unit++;
+	}
+	(void)snprintf(buf, OUTPUT_SIZE_MAX, "%.1f %s", value, units[unit]);
+	return buf;
+}
+
+const char *output_duration(uint64_t ms, char buf[OUTPUT_SIZE_MAX])
+{
+	if (ms < 10000)
+		(void)snprintf(buf, OUTPUT_SIZE_MAX, "%" PRIu64 " ms", ms);
+	else
+		(void)snprintf(buf, OUTPUT_SIZE_MAX, "%" PRIu64 ".%" PRIu64 " s", ms / 1000,
+			       ms % 1000 / 100);
+	return buf;
+}
+
+void output_shell_word(const char *word, char *buf, size_t size)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "_@%+=:,./-";
+	size_t used = 0;
+
+	if (word[0] && strspn(word, plain) == strlen(word)) {
+		(void)snprintf(buf, size, "%s", word);
+		return;
+	}
+	buf[used++] = '\'';
+	for (const char *p = word; *p && used + 6 < size; p++) {
+		if (*p == '\'') {
+			memcpy(buf + used, "'\\''", 4);
+			used += 4;
+		} else {
+			buf[used++] = *p >= ' ' || *p == '\t' ? *p : '?';
+		}
+	}
+	buf[used++] = '\'';
+	buf[used] = '\0';
+}

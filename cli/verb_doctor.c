@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/checks.h"
+#include "cli/layout.h"
+#include "cli/output.h"
+#include "cli/verbs.h"
+
+#define STATUS_FAILED 3 /* something that is needed */
+#define STATUS_WARNED 4 /* with --strict */
+
+struct doctor_options {
+	struct verb_common common;
+	const char *store;
+	const char *criu;
+	const char *snapinit;
+	bool no_trial;
+	bool strict;
+};
+
+#define AT(member) offsetof(struct doctor_options, member)
+
+static const struct option_def defs[] = {
+	{"store", 0, OPTION_STRING, AT(store), "SNAPINIT_SNAPSHOT", "DIR",
+	 "look at this store too"},
+	{"no-trial", 0, OPTION_FLAG, AT(no_trial), NULL, NULL,
+	 "without the trial capture and wake (a second)"},
+	{"strict", 0, OPTION_FLAG, AT(strict), NULL, NULL, "exit status 4 when there are warnings"},
+	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", "CRIU program"},
+	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
+	 "snapinit to use (the one beside snapctl)"},
+	VERB_COMMON_OPTIONS(struct doctor_options),
+};
+
+static int doctor_init(struct doctor *doctor, const struct doctor_options *options,
+		       struct snap_error *err)
+{
+	char dir[PATH_MAX];
+	int r;
+
+	*doctor = (struct doctor){
+		.store = options->store,
+		.criu = options->criu,
+		.trial = !options->no_trial,
+	};
+	r = layout_self_dir(dir, err);
+	if (r == 0)
+		r = layout_find_self(dir, doctor->self, err);
+	if (r < 0)
+		return r;
+	if (layout_find_snapinit(dir, options->snapinit, doctor->snapinit, NULL) < 0)
+		doctor->snapinit[0] = '\0';
+	r = host_take(options->criu, &doctor->host, err);
+	if (r < 0)
+		return r;
+	if (!doctor->snapinit[0] ||
+	    layout_find_snapworker(doctor->snapinit, doctor->worker, NULL) < 0)
+		doctor->worker[0] = '\0';
+	else
+		doctor->worker_caps = probe_worker_caps(doctor->worker, &doctor->host.fingerprint);
+	return 0;
+}
+
+static void print_finding(const char *id, const struct finding *finding)
+{
+	(void)printf("%-5s %-16s %s", check_status_name(finding->status), id, finding->observed);
+	(void)printf("%s%s\n", finding->observed[0] ? ": " : "", finding->message);
+	if (finding->status == CHECK_OK)
+		return;
+	(void)printf("%-22s needed: %s\n", "", finding->required);
+	if (finding->remedy[0])
+		(void)printf("%-22s remedy: %s\n", "", finding->remedy);
+}
+
+static json_t *text_or_null(const char *text)
+{
+	return text[0] ? json_string(text) : json_null();
+}
+
+static json_t *finding_json(const char *id, const struct finding *finding)
+{
+	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o}", "id", id, "status",
+			 check_status_name(finding->status), "observed",
+			 text_or_null(finding->observed), "required",
+			 text_or_null(finding->required), "message", finding->message, "remedy",
+			 text_or_null(finding->remedy));
+}
+
+/* run all checks; counts by status */
+static int examine(const struct doctor *doctor, bool json, size_t counts[CHECK_STATUS_MAX_],
+		   struct snap_error *err)
+{
+	json_t *list = json ? json_array() : NULL;
+
+	for (const struct check *check = checks_table; check->id; check++) {
+		struct finding finding = {.status = CHECK_SKIP};
+
+		check->probe(doctor, &finding);
+		counts[finding.status]++;
+		if (json)
+			(void)json_array_append_new(list, finding_json(check->id, &finding));
+		else
+			print_finding(check->id, &finding);
+		(void)fflush(stdout);
+	}
+	if (!json) {
+		(void)printf("\nsetting %s: %zu ok, %zu warnings, %zu failed, %zu skipped\n",
+			     doctor_setting(doctor), counts[CHECK_OK], counts[CHECK_WARN],
+			     counts[CHECK_FAIL], counts[CHECK_SKIP]);
+		return 0;
+	}
+	return output_json(json_pack("{s:s, s:s, s:b, s:o}", "schema", "snapctl.doctor/v1",
+				     "setting", doctor_setting(doctor), "ok",
+				     counts[CHECK_FAIL] == 0, "checks", list),
+			   err);
+}
+
+int verb_doctor(const struct verb *verb, int argc, char **argv, struct snap_error *err)
+{
+	struct doctor_options options = {.store = NULL};
+	size_t counts[CHECK_STATUS_MAX_] = {0};
+	struct doctor doctor;
+	int next, r = verb_parse(verb, defs, &options, &options.common, argc, argv, &next, err);
+
+	if (r != 0)
+		return r == VERB_HELPED ? 0 : VERB_FAILED;
+	if (doctor_init(&doctor, &options, err) < 0)
+		return VERB_FAILED;
+	r = examine(&doctor, options.common.json, counts, err);
+	host_done(&doctor.host);
+	if (r < 0)
+		return VERB_FAILED;
+	if (counts[CHECK_FAIL] > 0)
+		return STATUS_FAILED;
+	return options.strict && counts[CHECK_WARN] > 0 ? STATUS_WARNED : 0;
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gate is asked as if the snapshot's own command were started here, in its folder, by its user
+ * when we could become that user, in a pid namespace of its own. Environment, files, kernel and
+ * rights are what they are.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/damage.h"
+#include "cli/host.h"
+#include "cli/opened.h"
+#include "cli/output.h"
+#include "cli/verbs.h"
+#include "common/cleanup.h"
+#include "snapshot/gate.h"
+#include "snapshot/identity.h"
+#include "snapshot/manifest_json.h"
+
+extern char **environ;
+
+struct inspect_options {
+	struct verb_common common;
+	const char *generation;
+	const char *criu;
+	bool verify_files;
+};
+
+#define AT(member) offsetof(struct inspect_options, member)
+
+static const struct option_def defs[] = {
+	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME",
+	 "this generation (the current one)"},
+	{"verify-files", 0, OPTION_FLAG, AT(verify_files), NULL, NULL,
+	 "compare every file's digest too; exit status 5 on damage"},
+	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", "CRIU program"},
+	VERB_COMMON_OPTIONS(struct inspect_options),
+};
+
+struct inspection {
+	const char *path;
+	struct opened opened;
+	struct host host;
+	struct gate_reasons reasons;
+	struct damage damage; /* with --verify-files */
+};
+
+/* sizes of the images by what they are */
+struct image_groups {
+	uint64_t memory, state, files;
+};
+
+static struct image_groups group_images(const struct manifest *m)
+{
+	struct image_groups groups = {.memory = 0};
+
+	for (size_t i = 0; i < m->n_images; i++) {
+		const char *name = m->images[i].name;
+
+		if (strncmp(name, "files/", strlen("files/")) == 0)
+			groups.files += m->images[i].size;
+		else if (strncmp(name, "criu/pages-", strlen("criu/pages-")) == 0)
+			groups.memory += m->images[i].size;
+		else
+			groups.state += m->images[i].size;
+	}
+	return groups;
+}
+
+/* the user and groups of the manifest, when we could become them */
+static int borrow_user(const struct manifest_identity *from, struct manifest_identity *to)
+{
+	uint32_t *groups;
+
+	if (geteuid() != 0)
+		return 0;
+	groups = calloc(from->n_groups + 1, sizeof(*groups));
+	if (!groups)
+		return -ENOMEM;
+	if (from->n_groups > 0)
+		memcpy(groups, from->groups, from->n_groups * sizeof(*groups));
+	free(to->groups);
+	to->groups = groups;
+	to->n_groups = from->n_groups;
+	to->uid = from->uid;
+	to->gid = from->gid;
+	return 0;
+}
+
+static int ask_gate(struct inspection *i, struct snap_error *err)
+{
+	/* the container to come has pids of its own */
+	static const char *const accepted[] = {"pid"};
+	const struct gate_accept accept = {accepted, ARRAY_LEN(accepted)};
+	const struct manifest *m = &i->opened.manifest;
+	snap_cleanup_free char *before = getcwd(NULL, 0);
+	snap_cleanup_free char **command = opened_command(&i->opened, err);
+	struct manifest_identity want = {.uid = 0};
+	int r;
+
+	if (!command)
+		return -ENOMEM;
+	/* a folder that is not there makes the gate say so */
+	if (chdir(m->identity.cwd) < 0 && !before)
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "there is no working folder");
+	r = identity_take(command, environ, m->identity.adapter, m->identity.env_salt, &want, err);
+	if (r == 0 && borrow_user(&m->identity, &want) < 0)
+		r = snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot ask the gate");
+	if (r == 0)
+		(void)gate_check(m, &want, &i->host.fingerprint, i->opened.gen_fd, &accept,
+				 &i->reasons);
+	identity_done(&want);
+	if (before && chdir(before) < 0 && r == 0)
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot go back to '%s'", before);
+	return r;
+}
+
+static void print_command(const struct string_list *argv)
+{
+	(void)printf("command      ");
+	for (size_t i = 0; i < argv->n; i++) {
+		char word[512];
+
+		output_shell_word(argv->items[i], word, sizeof(word));
+		(void)printf("%s%s", i > 0 ? " " : "", word);
+	}
+	(void)printf("\n");
+}
+
+static void print_sizes(const struct manifest *m)
+{
+	struct image_groups groups = group_images(m);
+	char all[OUTPUT_SIZE_MAX], memory[OUTPUT_SIZE_MAX], state[OUTPUT_SIZE_MAX],
+		files[OUTPUT_SIZE_MAX], resident[OUTPUT_SIZE_MAX];
+	size_t carried = 0;
+
+	for (size_t i = 0; i < m->n_files; i++)
+		carried += m->files[i].stored != NULL;
+	(void)printf("size         %s: memory %s, state %s, files %s\n",
+		     output_size(m->snapshot_bytes, all), output_size(groups.memory, memory),
+		     output_size(groups.state, state), output_size(groups.files, files));
+	(void)printf("tree         %zu pids and tids, root %d, %s resident\n", m->n_pids,
+		     m->root_pid, output_size(m->resident_bytes, resident));
+	(void)printf("files        %zu mapped or open, %zu of them carried\n", m->n_files, carried);
+}
+
+static void print_listeners(const struct manifest *m)
+{
+	if (m->n_listeners == 0)
+		return;
+	(void)printf("listens      ");
+	for (size_t i = 0; i < m->n_listeners; i++)
+		(void)printf("%s%s %s port %u", i > 0 ? ", " : "", m->listeners[i].protocol,
+			     m->listeners[i].address, m->listeners[i].port);
+	(void)printf("\n");
+}
+
+static void print_reasons(const struct gate_reasons *reasons)
+{
+	const char *at = reasons->text;
+
+	if (reasons->n == 0) {
+		(void)printf("wakes here   yes\n");
+		return;
+	}
+	(void)printf("wakes here   no\n");
+	while (*at) {
+		const char *end = strstr(at, "; ");
+		size_t n = end ? (size_t)(end - at) : strlen(at);
+
+		(void)printf("             - %.*s\n", (int)n, at);
+		at += end ? n + 2 : n;
+	}
+}
+
+static void print_text(const struct inspection *i, bool with_files)
+{
+	const struct manifest *m = &i->opened.manifest;
+	char boot[OUTPUT_SIZE_MAX], whole[OUTPUT_SIZE_MAX], still[OUTPUT_SIZE_MAX];
+
+	(void)printf("snapshot     %s in %s%s\n", i->opened.generation, i->path,
+		     i->opened.is_current ? ", current" : "");
+	print_command(&m->identity.argv);
+	(void)printf("folder       %s\n", m->identity.cwd);
+	(void)printf("user         uid %u, gid %u\n", m->identity.uid, m->identity.gid);
+	(void)printf("adapter      %s\n", m->identity.adapter);
+	(void)printf("created      %s by snapinit %s\n", m->created, m->snapinit_version);
+	(void)printf("host         %s, Linux %s, CRIU %s\n", m->host.machine,
+		     m->host.kernel_release, m->host.criu_version);
+	(void)printf("setting      %s, CRIU %s\n", m->host.setting,
+		     m->unprivileged ? "unprivileged" : "privileged");
+	print_sizes(m);
+	print_listeners(m);
+	if (m->ready)
+		(void)printf("ready        %s\n", m->ready);
+	(void)printf("oracle       %.200s\n", m->oracle_request ? m->oracle_request : "none");
+	(void)printf("times        cold boot %s, capture %s, stood still for %s\n",
+		     output_duration(m->cold_boot_ms, boot), output_duration(m->capture_ms, whole),
+		     output_duration(m->frozen_ms, still));
+	(void)printf("verified     %s\n", m->verified ? "yes" : "no");
+	print_reasons(&i->reasons);
+	if (!with_files)
+		return;
+	(void)printf("digests      %zu files, %zu damaged\n", i->damage.files, i->damage.n_all);
+	for (size_t k = 0; k < i->damage.n; k++)
+		(void)printf("             - %s %s\n", i->damage.items[k].name,
+			     i->damage.items[k].problem);
+}
+
+/* the reasons as a list; NULL without memory */
+static json_t *reasons_json(const struct gate_reasons *reasons)
+{
+	json_t *list = json_array();
+	const char *at = reasons->text;
+
+	while (*at) {
+		const char *end = strstr(at, "; ");
+		size_t n = end ? (size_t)(end - at) : strlen(at);
+
+		(void)json_array_append_new(list, json_stringn(at, n));
+		at += end ? n + 2 : n;
+	}
+	return list;
+}
+
+static int print_json(const struct inspection *i, bool with_files, struct snap_error *err)
+{
+	const struct manifest *m = &i->opened.manifest;
+	struct image_groups groups = group_images(m);
+	snap_cleanup_free char *text = NULL;
+	json_t *result, *damaged;
+	size_t size;
+	int r = manifest_format(m, &text, &size, err);
+
+	if (r < 0)
+		return r;
+	result = json_pack("{s:s, s:s, s:s, s:b, s:b, s:{s:b, s:o}, s:{s:I, s:I, s:I}}", "schema",
+			   "snapctl.inspect/v1", "store", i->path, "generation",
+			   i->opened.generation, "current", i->opened.is_current, "verified",
+			   m->verified, "gate", "ok", i->reasons.n == 0, "reasons",
+			   reasons_json(&i->reasons), "image_bytes", "memory",
+			   (json_int_t)groups.memory, "state", (json_int_t)groups.state, "files",
+			   (json_int_t)groups.files);
+	if (with_files) {
+		damaged = json_array();
+		for (size_t k = 0; k < i->damage.n; k++)
+			(void)json_array_append_new(
+				damaged, json_pack("{s:s, s:s}", "name", i->damage.items[k].name,
+						   "problem", i->damage.items[k].problem));
+		(void)json_object_set_new(result, "damaged", damaged);
+	}
+	(void)json_object_set_new(result, "manifest", json_loadb(text, size, 0, NULL));
+	return output_json(result, err);
+}
+
+static int inspect(struct inspection *i, const struct inspect_options *options,
+		   struct snap_error *err)
+{
+	int r = opened_load_manifest(&i->opened, err);
+
+	if (r == 0)
+		r = host_take(options->criu, &i->host, err);
+	if (r < 0)
+		return r;
+	r = ask_gate(i, err);
+	if (r == 0 && options->verify_files)
+		r = damage_find(i->opened.gen_fd, &i->opened.manifest, &i->damage, err);
+	if (r == 0 && options->common.json)
+		r = print_json(i, options->verify_files, err);
+	else if (r == 0)
+		print_text(i, options->verify_files);
+	host_done(&i->host);
+	return r;
+}
+
+int verb_inspect(const struct verb *verb, int argc, char **argv, struct snap_error *err)
+{
+	struct inspect_options options = {.generation = NULL};
+	struct inspection inspection = {.path = NULL};
+	int next, r = verb_parse(verb, defs, &options, &options.common, argc, argv, &next, err);
+	size_t damaged;
+
+	if (r != 0)
+		return r == VERB_HELPED ? 0 : VERB_FAILED;
+	inspection.path = argv[next];
+	r = opened_init(&inspection.opened, inspection.path, options.generation, err);
+	if (r < 0)
+		return VERB_FAILED;
+	r = inspect(&inspection, &options, err);
+	damaged = inspection.damage.n_all;
+	damage_done(&inspection.damage);
+	opened_done(&inspection.opened);
+	if (r < 0)
+		return VERB_FAILED;
+	return damaged > 0 ? snap_code_exit_status(SNAP_E_CORRUPT) : 0;
+}
