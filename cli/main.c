@@ -114,39 +114,46 @@ static int gather_words(const struct option_def *defs, void *target, int argc, c
 	return n;
 }
 
-int verb_parse(const struct verb *verb, const struct option_def *defs, void *target,
-	       struct verb_common *common, int argc, char **argv, int *ret_next,
-	       struct snap_error *err)
+static int check_words(const struct verb *verb, int n, char *const *words, struct snap_error *err)
 {
-	int n;
+	if (n < verb->min_args)
+		(void)snap_fail(err, SNAP_E_USAGE, 0, "argument missing: snapctl %s %s", verb->name,
+				verb->usage);
+	else if (verb->max_args >= 0 && n > verb->max_args)
+		(void)snap_fail(err, SNAP_E_USAGE, 0, "too many arguments: '%s'",
+				words[verb->max_args]);
+	else
+		return 0;
+	return VERB_FAILED;
+}
+
+static void print_verb_help(const struct verb *verb, const struct option_def *defs)
+{
+	(void)printf("Usage: snapctl %s %s\n%s.\n\n", verb->name, verb->usage,
+		     verb->help ? verb->help : "");
+	options_print(defs, stdout);
+}
+
+int verb_parse(const struct verb *verb, const struct option_def *defs, void *target,
+	       struct verb_common *common, int argc, char **argv, struct snap_error *err)
+{
+	int next = 1, n, r = 0;
 
 	if (verb->max_args < 0) {
-		if (options_parse(defs, target, argc, argv, ret_next, err) < 0)
-			return VERB_FAILED;
-		n = argc - *ret_next;
+		r = options_parse(defs, target, argc, argv, &next, err);
+		n = argc - next;
 	} else {
-		*ret_next = 1;
 		n = gather_words(defs, target, argc, argv, err);
-		if (n < 0)
-			return VERB_FAILED;
 	}
+	if (r < 0 || n < 0)
+		return VERB_FAILED;
 	output_set_quiet(common->quiet);
 	output_set_json(common->json);
 	if (common->help) {
-		(void)printf("Usage: snapctl %s %s\n%s.\n\n", verb->name, verb->usage,
-			     verb->help ? verb->help : "");
-		options_print(defs, stdout);
+		print_verb_help(verb, defs);
 		return VERB_HELPED;
 	}
-	if (n < verb->min_args)
-		return snap_fail(err, SNAP_E_USAGE, 0, "argument missing: snapctl %s %s",
-				 verb->name, verb->usage),
-		       VERB_FAILED;
-	if (verb->max_args >= 0 && n > verb->max_args)
-		return snap_fail(err, SNAP_E_USAGE, 0, "too many arguments: '%s'",
-				 argv[*ret_next + verb->max_args]),
-		       VERB_FAILED;
-	return 0;
+	return check_words(verb, n, argv + next, err) < 0 ? VERB_FAILED : next;
 }
 
 static int run_verb(int argc, char **argv, struct snap_error *err, const char **ret_name)

@@ -173,7 +173,7 @@ void output_shell_word(const char *word, char *buf, size_t size)
 			memcpy(buf + used, "'\\''", 4);
 			used += 4;
 		} else {
-			buf[used++] = *p >= ' ' || *p == '\t' ? *p : '?';
+			buf[used++] = (char)(*p >= ' ' || *p == '\t' ? *p : '?');
 		}
 	}
 	buf[used++] = '\'';

@@ -31,15 +31,16 @@ int passthrough_split(const struct option_def *defs, int argc, char **argv, stru
 		      struct snap_error *err)
 {
 	struct passthrough words = {.n_own = 0};
-	int at, r = 0;
+	int at;
 
 	words.own = calloc((size_t)argc + 1, sizeof(*words.own));
 	words.rest = calloc((size_t)argc + 1, sizeof(*words.rest));
-	if (!words.own || !words.rest)
-		r = snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot take the command line apart");
-	else
-		words.own[words.n_own++] = argv[0];
-	for (at = 1; r == 0 && at < argc; at++) {
+	if (!words.own || !words.rest) {
+		passthrough_done(&words);
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot take the line apart");
+	}
+	words.own[words.n_own++] = argv[0];
+	for (at = 1; at < argc; at++) {
 		bool is_option = argv[at][0] == '-' && argv[at][1] != '\0';
 		const struct option_def *def = is_option ? find_own(defs, argv[at]) : NULL;
 
@@ -57,12 +58,10 @@ int passthrough_split(const struct option_def *defs, int argc, char **argv, stru
 		if (takes_next_word(def, argv[at]) && at + 1 < argc)
 			words.own[words.n_own++] = argv[++at];
 	}
-	if (r == 0 && at >= argc && words.n_rest > 0 && strcmp(argv[argc - 1], "--") != 0)
-		r = snap_fail(err, SNAP_E_USAGE, EINVAL,
-			      "behind options of snapinit the command begins with --");
-	if (r < 0) {
+	if (at >= argc && words.n_rest > 0 && strcmp(argv[argc - 1], "--") != 0) {
 		passthrough_done(&words);
-		return r;
+		return snap_fail(err, SNAP_E_USAGE, EINVAL,
+				 "behind options of snapinit the command begins with --");
 	}
 	words.command = argv + at;
 	*ret = words;

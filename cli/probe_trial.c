@@ -88,7 +88,7 @@ static void run_trial(const struct doctor *doctor, struct finding *ret)
 {
 	const char *tmp = getenv("TMPDIR");
 	struct snap_error err = {.code = SNAP_OK};
-	struct create_result result;
+	struct create_result result = {.verified = false};
 	char dir[PATH_MAX], store[PATH_MAX + 16], size[OUTPUT_SIZE_MAX];
 	int r;
 

@@ -150,11 +150,11 @@ static int create(const struct create_options *options, char *const *command, in
 int verb_create(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
 	struct create_options options = {.rights = "docker"};
-	int next, status = 0;
-	int r = verb_parse(verb, defs, &options, &options.common, argc, argv, &next, err);
+	int status = 0, r;
+	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
 
-	if (r != 0)
-		return r == VERB_HELPED ? 0 : VERB_FAILED;
+	if (next < 0)
+		return next == VERB_HELPED ? 0 : VERB_FAILED;
 	if (!options.output || !options.output[0])
 		return snap_fail(err, SNAP_E_USAGE, 0, "--output DIR is missing"), VERB_FAILED;
 	r = create(&options, argv + next, &status, err);

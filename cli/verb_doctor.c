@@ -122,10 +122,11 @@ int verb_doctor(const struct verb *verb, int argc, char **argv, struct snap_erro
 	struct doctor_options options = {.store = NULL};
 	size_t counts[CHECK_STATUS_MAX_] = {0};
 	struct doctor doctor;
-	int next, r = verb_parse(verb, defs, &options, &options.common, argc, argv, &next, err);
+	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int r;
 
-	if (r != 0)
-		return r == VERB_HELPED ? 0 : VERB_FAILED;
+	if (next < 0)
+		return next == VERB_HELPED ? 0 : VERB_FAILED;
 	if (doctor_init(&doctor, &options, err) < 0)
 		return VERB_FAILED;
 	r = examine(&doctor, options.common.json, counts, err);

@@ -20,8 +20,6 @@
 #include "snapshot/identity.h"
 #include "snapshot/manifest_json.h"
 
-extern char **environ;
-
 struct inspect_options {
 	struct verb_common common;
 	const char *generation;
@@ -280,11 +278,12 @@ int verb_inspect(const struct verb *verb, int argc, char **argv, struct snap_err
 {
 	struct inspect_options options = {.generation = NULL};
 	struct inspection inspection = {.path = NULL};
-	int next, r = verb_parse(verb, defs, &options, &options.common, argc, argv, &next, err);
+	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int r;
 	size_t damaged;
 
-	if (r != 0)
-		return r == VERB_HELPED ? 0 : VERB_FAILED;
+	if (next < 0)
+		return next == VERB_HELPED ? 0 : VERB_FAILED;
 	inspection.path = argv[next];
 	r = opened_init(&inspection.opened, inspection.path, options.generation, err);
 	if (r < 0)

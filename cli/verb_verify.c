@@ -238,10 +238,11 @@ int verb_verify(const struct verb *verb, int argc, char **argv, struct snap_erro
 {
 	struct verify_options options = {.generation = NULL};
 	struct verification v = {.path = NULL};
-	int next, r = verb_parse(verb, defs, &options, &options.common, argc, argv, &next, err);
+	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int r;
 
-	if (r != 0)
-		return r == VERB_HELPED ? 0 : VERB_FAILED;
+	if (next < 0)
+		return next == VERB_HELPED ? 0 : VERB_FAILED;
 	v.path = argv[next];
 	r = opened_init(&v.opened, v.path, options.generation, err);
 	if (r < 0)

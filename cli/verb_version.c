@@ -135,10 +135,11 @@ int verb_version(const struct verb *verb, int argc, char **argv, struct snap_err
 	struct version_options options = {.criu = NULL};
 	struct init_version init;
 	struct host host;
-	int next, r = verb_parse(verb, defs, &options, &options.common, argc, argv, &next, err);
+	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int r;
 
-	if (r != 0)
-		return r == VERB_HELPED ? 0 : VERB_FAILED;
+	if (next < 0)
+		return next == VERB_HELPED ? 0 : VERB_FAILED;
 	ask_snapinit(options.snapinit, &init);
 	r = host_take(options.criu, &host, err);
 	if (r < 0)

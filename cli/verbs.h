@@ -47,14 +47,13 @@ struct verb {
 };
 
 /*
- * Parse the options and count the words behind them, which begin at *ret_next. 0; VERB_HELPED when
- * the help was asked for and printed; VERB_FAILED. A verb that takes no command allows options
- * behind its words too.
+ * Parse the options and count the words behind them. The index of the first of them (at least 1),
+ * VERB_HELPED when the help was asked for and printed, or VERB_FAILED. A verb that takes no command
+ * allows options behind its words too.
  */
-#define VERB_HELPED 1
+#define VERB_HELPED (-2)
 int verb_parse(const struct verb *verb, const struct option_def *defs, void *target,
-	       struct verb_common *common, int argc, char **argv, int *ret_next,
-	       struct snap_error *err);
+	       struct verb_common *common, int argc, char **argv, struct snap_error *err);
 
 int verb_create(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_run(const struct verb *verb, int argc, char **argv, struct snap_error *err);

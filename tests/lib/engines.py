@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engines that the tests run: how each is started, when it is ready, what it must answer."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field, replace
+
+PYTHON = "/usr/bin/python3"  # the distribution's own: one earlier in PATH may lack numpy
+
+MODEL_PATHS = (os.environ.get("SNAP_MODEL"), "/work/shared/models/stories260K.gguf")
+
+
+@dataclass(frozen=True)
+class Engine:
+    name: str
+    argv: tuple
+    port: int
+    ready: str = None
+    oracle: str = None
+    path: str = "/check"
+    method: str = "GET"
+    body: str = None
+    stable: callable = field(default=lambda body: body)  # the part that must not change
+
+    def ask(self, start, *, seconds=30):
+        """The part of the engine's answer that must be the same for ever."""
+        return self.stable(start.wait_http(self.port, self.path, method=self.method,
+                                           body=self.body, seconds=seconds))
+
+    def try_ask(self, start, timeout=5):
+        """None when it does not answer, or not well."""
+        answer = start.try_http(self.port, self.path, method=self.method, body=self.body,
+                                timeout=timeout)
+        return self.stable(answer[1]) if answer and answer[0] == 200 else None
+
+
+def _served(name, argv, port, **more):
+    url = f"http://127.0.0.1:{port}"
+    path = more.get("path", "/check")
+    return Engine(name, tuple(argv), port, ready=f"{url}/health", oracle=f"GET {url}{path}", **more)
+
+
+def _fixture(programs, name, port, *more, **options):
+    argv = [programs.fixture(name), "--port", str(port), *more]
+    return _served(name, argv, port, **options)
+
+
+def llama(programs, port=8085):
+    model = next((path for path in MODEL_PATHS if path and os.path.exists(path)), None)
+    if model is None:
+        return None
+    body = json.dumps({"prompt": "Once upon a time", "n_predict": 12, "temperature": 0, "seed": 1,
+                       "cache_prompt": False, "ignore_eos": True})
+    argv = [os.path.join(programs.prefix, "bin/llama-server"), "-m", model, "--host", "127.0.0.1",
+            "--port", str(port), "-c", "256", "-np", "1", "-t", "2", "--no-webui"]
+    return Engine("llama-server", tuple(argv), port, path="/completion", method="POST", body=body,
+                  stable=lambda answer: json.loads(answer)["content"].encode())
+
+
+def static_service(programs, port=8000):
+    """The smallest engine there is: a static C program of one process."""
+    return _fixture(programs, "static_service", port, path="/answer")
+
+
+def with_argv(engine, more):
+    """The same engine with more arguments."""
+    return replace(engine, argv=engine.argv + tuple(more))
+
+
+def threads16(programs, port=8001):
+    return _fixture(programs, "threads16", port)
+
+
+def forktree(programs, port=8002):
+    return _fixture(programs, "forktree", port)
+
+
+def files_engine(programs, port=8003, *more):
+    return _fixture(programs, "files_engine", port, *more)
+
+
+def stdio_echo(programs, port=8004):
+    return _fixture(programs, "stdio_echo", port)
+
+
+def exit_status(programs, port=8005, *, status=0, delay_ms=0):
+    return _fixture(programs, "exit_status", port, "--status", str(status), "--delay-ms",
+                    str(delay_ms))
+
+
+def pyservice(programs, port=8006):
+    argv = [PYTHON, "-B", programs.fixture("pyservice.py"), "--port", str(port)]
+    return _served("pyservice", argv, port, path="/answer")
+
+
+def node_service(programs, port=8007):
+    node = shutil.which("node")
+    if node is None:
+        return None
+    argv = [node, programs.fixture("node_service.js"), "--port", str(port)]
+    return _served("node_service", argv, port, path="/answer")
+
+
+def pipeline(programs, port=8008):
+    """What a shell makes of a | b | c, the shell at its root."""
+    end = os.path.join(programs.source, "tests/criu/pipeline_end.py")
+    script = ("i=0; while :; do i=$((i + 1)); echo $i; sleep 0.05; done |"
+              f" sed -u s/^/n/ | {PYTHON} -B {end} {port}; echo over")
+    return _served("pipeline", ["/bin/sh", "-c", script], port, path="/answer")

@@ -1,0 +1,665 @@
+# SPDX-License-Identifier: Apache-2.0
+"""snapctl as its users see it: containers, snapshots made and woken, damage found, the doctor."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+import pytest
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("SNAP_BUILD", SOURCE / "build" / "dev"))
+PREFIX = pathlib.Path(os.environ.get("SNAP_PREFIX", SOURCE / "build" / "prefix"))
+SNAPCTL = str(BUILD / "cli" / "snapctl")
+PYTHON = "/usr/bin/python3"
+PATIENCE = 60
+NOBODY = 65534
+
+ENGINE = """
+import http.server, os, socket, sys, time
+port, delay, peer = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+if peer != "none":
+    held = socket.socket(socket.AF_UNIX)
+    held.connect(peer)
+state = list(range(1000))
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        text = {"/health": "ok", "/sum": str(sum(state)), "/now": str(time.monotonic_ns()),
+                "/pid": str(os.getpid())}.get(self.path, "?")
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+    def log_message(self, *args):
+        pass
+time.sleep(delay)
+print("the engine speaks on stdout", flush=True)
+http.server.HTTPServer.allow_reuse_address = True
+http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="containers need root")
+needs_criu = pytest.mark.skipif(
+    os.geteuid() != 0 or not (PREFIX / "usr/sbin/criu").exists(),
+    reason="snapshots need root and CRIU in the prefix")
+
+
+def wait_for(condition, what, patience=PATIENCE):
+    end = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            pytest.fail(f"in vain: {what}")
+        time.sleep(0.01)
+
+
+def clean_env(**more):
+    ours = ("SNAPINIT_", "SNAPCTL_")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    env["SNAPCTL_CRIU"] = str(PREFIX / "usr/sbin/criu")
+    env["SNAPINIT_CRIU"] = env["SNAPCTL_CRIU"]
+    env.update(more)
+    return env
+
+
+def snapctl(*args, patience=PATIENCE, **how):
+    how.setdefault("env", clean_env())
+    return subprocess.run([SNAPCTL, *map(str, args)], capture_output=True, text=True,
+                          timeout=patience, check=False, stdin=how.pop("stdin", subprocess.DEVNULL),
+                          **how)
+
+
+def result(done, status=0):
+    assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def stat_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def is_alive(pid):
+    stat = stat_of(pid)
+    return stat is not None and stat[0] not in "ZX"
+
+
+def children_of(pid):
+    try:
+        return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def ask(port, path, patience=PATIENCE):
+    def once():
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.read().decode()
+        except OSError:
+            return None
+    return wait_for(once, f"http://127.0.0.1:{port}{path}", patience)
+
+
+class Service:
+    """An engine, its store, and what snapctl needs to be told about both."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.store = folder / "store"
+        self.port = free_port()
+        self.script = folder / "engine.py"
+        self.script.write_text(ENGINE)
+        self.script.chmod(0o644)
+
+    def command(self, delay=0, peer="none"):
+        return [PYTHON, str(self.script), str(self.port), str(delay), str(peer)]
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def create(self, *options, oracle="/sum", delay=0, peer="none", **how):
+        return snapctl("create", "--output", self.store, "--ready", self.url("/health"),
+                       "--oracle", "GET " + self.url(oracle), *options, "--",
+                       *self.command(delay, peer), cwd=self.folder, **how)
+
+    def generations(self):
+        return sorted(path.name for path in self.store.glob("gen-*"))
+
+    def current(self):
+        return (self.store / "current").read_text().strip()
+
+    @contextlib.contextmanager
+    def running(self, *options):
+        """snapctl run of this engine, ended by TERM"""
+        command = [SNAPCTL, "run", *options, "--ready", self.url("/health"), "--oracle",
+                   "GET " + self.url("/sum"), "--", *self.command()]
+        with open(self.folder / "run.log", "w+", encoding="utf-8") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                       env=clean_env(SNAPINIT_LOG_FORMAT="json"), cwd=self.folder)
+            try:
+                yield process
+            finally:
+                process.terminate()
+                process.wait(PATIENCE)
+
+    def events(self):
+        found = []
+        for line in (self.folder / "run.log").read_text().splitlines():
+            with contextlib.suppress(ValueError, KeyError):
+                found.append(json.loads(line)["event"])
+        return found
+
+
+@pytest.fixture(name="service")
+def make_service():
+    # every user must get here: pytest's own folders are private
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="test_snapctl."))
+    folder.chmod(0o755)
+    yield Service(folder)
+    shutil.rmtree(folder)
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [
+    [], ["bogus"], ["create"], ["create", "--output", "/x"], ["create", "--bogus", "--", "true"],
+    ["create", "--output", "/x", "--for", "podman", "--", "true"],
+    ["create", "--output", "/x", "--user", "no.such.user", "--", "true"],
+    ["create", "--", "true"], ["inspect"], ["inspect", "a", "b"], ["verify"],
+    ["doctor", "superfluous"], ["help", "bogus"]])
+def test_usage_error_is_one_line_and_status_2(words):
+    done = snapctl(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("snapctl: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["create", "run", "inspect", "verify", "doctor", "version"])
+def test_every_verb_has_help_in_two_ways(verb):
+    text = result(snapctl(verb, "--help"))
+    assert text.startswith(f"Usage: snapctl {verb} ")
+    assert result(snapctl("help", verb)) == text
+
+
+def test_help_lists_all_verbs_and_no_hidden_one():
+    text = result(snapctl("help"))
+    assert text == result(snapctl("--help"))
+    for verb in ["create", "run", "inspect", "verify", "doctor", "version"]:
+        assert f"\n  {verb} " in text
+    assert "__" not in text
+
+
+def test_options_may_stand_behind_the_folder():
+    assert snapctl("inspect", "/no/such/store", "--json").returncode == 4
+
+
+def test_failure_is_json_too_when_json_is_wanted():
+    done = snapctl("inspect", "--json", "/no/such/store")
+    assert done.returncode == 4
+    told = json.loads(done.stdout)
+    assert told["schema"] == "snapctl.error/v1"
+    assert told["code"] == "no-snapshot"
+
+
+def test_full_disk_is_no_success():
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([SNAPCTL, "help"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert b"No space left" in done.stderr
+
+
+def test_version_tells_all_parts():
+    told = json.loads(result(snapctl("version", "--json")))
+    assert told["schema"] == "snapctl.version/v1"
+    assert told["snapinit"]["version"] == told["snapctl"]
+    assert "+wake" in told["snapinit"]["features"]
+    text = result(snapctl("--version"))
+    assert text.startswith(f"snapctl {told['snapctl']}\n")
+    if told["criu"]["version"]:
+        assert f"criu {told['criu']['version']} " in text
+
+
+# --- run --------------------------------------------------------------------------------------
+
+
+@needs_root
+@pytest.mark.parametrize("status", [0, 1, 2, 42, 126, 200, 255])
+def test_run_mirrors_the_exit_status(status):
+    assert snapctl("run", "--", "sh", "-c", f"exit {status}").returncode == status
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["TERM", "KILL", "SEGV", "USR2"])
+def test_run_tells_the_signal_that_ended_the_command(name):
+    done = snapctl("run", "--", "sh", "-c", f"kill -{name} $$")
+    assert done.returncode == 128 + getattr(signal, f"SIG{name}")
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH"])
+def test_run_forwards_signals(name):
+    script = f"trap 'echo got; exit 7' {name}; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen([SNAPCTL, "run", "--", "bash", "-c", script], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, text=True, env=clean_env()) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(getattr(signal, f"SIG{name}"))
+        assert process.stdout.readline() == "got\n"
+        assert process.wait(PATIENCE) == 7
+
+
+@needs_root
+def test_signal_in_the_first_moment_is_not_lost():
+    for _ in range(10):
+        with subprocess.Popen([SNAPCTL, "run", "--", "sleep", "30"], env=clean_env()) as process:
+            wait_for(lambda p=process: children_of(p.pid) or p.poll() is not None, "no container")
+            process.terminate()
+            assert process.wait(PATIENCE) == 143
+
+
+@needs_root
+def test_container_dies_with_snapctl():
+    with subprocess.Popen([SNAPCTL, "run", "--", "sleep", "300"], stdin=subprocess.DEVNULL,
+                          env=clean_env()) as process:
+        init = wait_for(lambda: children_of(process.pid), "no container")[0]
+        engine = wait_for(lambda: children_of(init), "no engine")[0]
+        process.kill()
+        process.wait(PATIENCE)
+        wait_for(lambda: not is_alive(init) and not is_alive(engine), "the container lives on")
+
+
+@needs_root
+def test_run_passes_stdin_environment_and_folder(tmp_path):
+    done = subprocess.run([SNAPCTL, "run", "--", "sh", "-c", "cat; echo $COLOUR; pwd"],
+                          input="from stdin\n", capture_output=True, text=True, check=True,
+                          cwd=tmp_path, env=clean_env(COLOUR="green"))
+    assert done.stdout == f"from stdin\ngreen\n{tmp_path}\n"
+
+
+@needs_root
+def test_container_has_own_pids_and_no_foreign_descriptors():
+    script = "cat /proc/1/comm; ls /proc/self/fd | wc -l; hostname"
+    with open("/dev/null", "rb") as extra:
+        os.set_inheritable(extra.fileno(), True)
+        out = result(snapctl("run", "--", "sh", "-c", script, pass_fds=[extra.fileno()]))
+    comm, descriptors, host = out.split()
+    assert comm == "snapinit"
+    assert int(descriptors) == 4  # 0, 1, 2 and the one that ls reads with
+    assert host == socket.gethostname()
+
+
+def caps_of(*options):
+    out = result(snapctl("run", *options, "--", "grep", "Cap", "/proc/self/status"))
+    return {line.split(":")[0]: int(line.split()[1], 16) for line in out.splitlines()}
+
+
+DOCKER_AND_CR = 0x100a80425fb
+
+
+@needs_root
+@pytest.mark.parametrize("kind", ["docker", "k8s"])
+def test_run_for_docker_has_its_capabilities(kind):
+    ours = int(next(line.split()[1] for line in open("/proc/self/status", encoding="ascii")
+                    if line.startswith("CapPrm")), 16)
+    want = DOCKER_AND_CR & ours
+    caps = caps_of("--for", kind)
+    assert (caps["CapEff"], caps["CapPrm"], caps["CapBnd"]) == (want, want, want)
+    assert caps["CapInh"] == caps["CapAmb"] == 0
+
+
+@needs_root
+def test_run_as_another_user_has_no_capabilities():
+    caps = caps_of("--user", "1234:2345", "--for", "docker")
+    assert caps["CapEff"] == caps["CapPrm"] == 0
+    out = result(snapctl("run", "--user", "1234:2345", "--", "sh", "-c", "id -u; id -g; id -G"))
+    assert out.split() == ["1234", "2345", "2345"]
+
+
+@needs_root
+def test_options_of_snapinit_pass():
+    done = snapctl("run", "--for", "docker", "--bogus", "--", "true")
+    assert done.returncode == 125
+    assert "--bogus" in done.stderr and "snapinit" in done.stderr
+    assert result(snapctl("run", "--grace", "1s", "--for=full", "--", "echo", "a")) == "a\n"
+
+
+@needs_root
+@pytest.mark.parametrize("words,status", [
+    (["--for", "podman", "--", "true"], 125), (["--user", "no.such.user", "--", "true"], 125),
+    (["--snapinit", "/no/such", "--", "true"], 125), (["--for", "full"], 125),
+    (["--", "/no/such/command"], 127), (["--", "/etc"], 126)])
+def test_run_fails_like_an_init(words, status):
+    assert snapctl("run", *words).returncode == status
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops root")
+def test_run_without_rights_says_what_is_missing():
+    done = snapctl("run", "true", user=NOBODY)
+    assert done.returncode == 125
+    assert "CAP_SYS_ADMIN" in done.stderr
+
+
+# --- create, inspect, verify, wake ------------------------------------------------------------
+
+
+@needs_criu
+@pytest.mark.parametrize("kind", ["docker", "full"])
+def test_snapshot_is_made_looked_at_checked_and_woken(service, kind):
+    done = service.create("--for", kind, "--json")
+    made = json.loads(result(done))  # the engine's own words are not in it
+    assert "the engine speaks on stdout" in done.stderr
+    assert made["schema"] == "snapctl.create/v1"
+    assert made["generation"] == "gen-1" and made["verified"] is True
+    assert made["bytes"] > 1 << 20
+    assert 0 < made["frozen_ms"] <= made["capture_ms"]
+    assert 0 < made["wake_ms"] and 0 < made["cold_boot_ms"]
+    assert service.current() == "gen-1"
+
+    seen = json.loads(result(snapctl("inspect", "--json", service.store)))
+    assert seen["schema"] == "snapctl.inspect/v1"
+    assert seen["gate"] == {"ok": True, "reasons": []}
+    assert seen["verified"] is True and seen["current"] is True
+    assert seen["manifest"]["identity"]["argv"] == service.command()
+    assert seen["manifest"]["oracle_answer"] == str(sum(range(1000)))
+    assert seen["manifest"]["unprivileged"] is (kind == "docker")
+    assert sum(seen["image_bytes"].values()) == made["bytes"]
+
+    checked = json.loads(result(snapctl("verify", "--wake", "--json", service.store)))
+    assert checked["ok"] is True and checked["damaged"] == []
+    assert checked["wake"]["ok"] is True
+
+    with service.running("--for", kind, "--snapshot", str(service.store), "--fallback", "none"):
+        assert ask(service.port, "/sum") == str(sum(range(1000)))
+        assert ask(service.port, "/pid") == "1000"
+    assert "wake.done" in service.events() and "boot.cold" not in service.events()
+
+
+@needs_criu
+def test_result_and_inspection_as_text(service):
+    line = result(service.create("--quiet"))
+    store, generation, _, unit, verified = line.split()
+    assert (store, generation, unit, verified) == (str(service.store), "gen-1", "MiB", "verified")
+    text = result(snapctl("inspect", service.store))
+    assert f"command      {' '.join(service.command())}\n" in text
+    assert "wakes here   yes\n" in text
+    assert str(sum(range(1000))) not in text  # the oracle's answer is for --json
+    assert "intact" in result(snapctl("verify", service.store))
+
+
+@needs_criu
+def test_quiet_leaves_the_engines_words_only(service):
+    done = service.create("--quiet")
+    result(done)
+    assert done.stderr == "the engine speaks on stdout\n"
+
+
+@needs_criu
+def test_inspection_tells_why_a_snapshot_does_not_wake_here(service):
+    result(service.create())
+    done = snapctl("inspect", "--json", service.store, env=clean_env(ANOTHER="1"))
+    gate = json.loads(result(done))["gate"]
+    assert gate["ok"] is False
+    assert any("ANOTHER" in reason for reason in gate["reasons"])
+
+
+@needs_criu
+def test_no_wake_boots_cold(service):
+    result(service.create())
+    with service.running("--no-wake", "--for", "docker", "--snapshot", str(service.store)):
+        ask(service.port, "/health")
+        assert ask(service.port, "/pid") != "1000"
+    assert "wake.done" not in service.events()
+
+
+@needs_criu
+def test_unverified_snapshot_is_published_when_asked_for(service):
+    made = json.loads(result(service.create("--no-verify", "--json")))
+    assert made["verified"] is False and made["wake_ms"] is None
+    assert service.current() == "gen-1"
+
+
+@needs_criu
+def test_second_snapshot_takes_over(service):
+    result(service.create())
+    assert json.loads(result(service.create("--json")))["generation"] == "gen-2"
+    assert service.current() == "gen-2"
+    result(snapctl("verify", service.store, "--generation", "gen-1"))
+
+
+@pytest.fixture(name="peer")
+def make_peer(service):
+    """A unix socket of somebody outside the engine's tree."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        path = service.folder / "peer.socket"
+        listener.bind(str(path))
+        listener.listen()
+        yield path
+
+
+@needs_criu
+@pytest.mark.parametrize("case,status", [
+    ("never ready", 6), ("no such command", 2), ("ends at once", 6), ("answers otherwise", 13),
+    ("holds an outside connection", 7), ("no such user's worker", 3), ("no CRIU", 3)])
+def test_failed_attempt_leaves_the_store_as_it_was(service, peer, case, status):
+    result(service.create())
+    if case == "never ready":
+        done = service.create("--ready-timeout", "1s", delay=30)
+    elif case == "no such command":
+        done = snapctl("create", "--output", service.store, "--", "/no/such/command")
+    elif case == "ends at once":
+        done = snapctl("create", "--output", service.store, "--ready", service.url("/health"), "--",
+                       "sh", "-c", "exit 3")
+    elif case == "answers otherwise":
+        done = service.create(oracle="/now")
+    elif case == "holds an outside connection":
+        done = service.create(peer=peer)
+    elif case == "no such user's worker":
+        if has_file_capabilities():
+            pytest.skip("snapworker has file capabilities here")
+        os.chown(service.store, NOBODY, NOBODY)
+        done = service.create("--user", str(NOBODY))
+        os.chown(service.store, 0, 0)
+    else:
+        done = service.create("--criu", "/no/such/criu")
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("snapctl: create: ")
+    assert service.generations() == ["gen-1"]
+    assert service.current() == "gen-1"
+    assert not (service.store / "lease").exists()
+    result(snapctl("verify", "--wake", service.store))
+
+
+def has_file_capabilities():
+    try:
+        return bool(os.getxattr(BUILD / "worker" / "snapworker", "security.capability"))
+    except OSError:
+        return False
+
+
+@needs_criu
+def test_engine_of_another_user_is_captured_and_woken(service):
+    tools = service.folder / "tools"
+    for name in ["init/snapinit", "worker/snapworker"]:
+        (tools / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(BUILD / name, tools / name)
+    if not shutil.which("setcap") or subprocess.run(
+            ["setcap", "cap_checkpoint_restore,cap_setpcap=ep", tools / "worker/snapworker"],
+            check=False).returncode:
+        pytest.skip("file capabilities cannot be set here")
+    snapinit = ["--snapinit", str(tools / "init/snapinit")]
+    made = json.loads(result(service.create("--user", "1234:2345", *snapinit, "--json")))
+    assert made["verified"] is True
+    assert service.store.stat().st_uid == 1234
+    assert (service.store / "current").stat().st_uid == 1234
+    seen = json.loads(result(snapctl("inspect", "--json", service.store)))
+    assert seen["manifest"]["identity"]["uid"] == 1234
+    assert seen["gate"]["ok"] is True, seen["gate"]
+    result(snapctl("verify", "--wake", *snapinit, service.store))
+
+
+@needs_criu
+@pytest.mark.parametrize("name,status", [("TERM", 143), ("INT", 130)])
+def test_interrupted_attempt_leaves_no_lock_behind(service, name, status):
+    result(service.create())
+    words = [SNAPCTL, "create", "--output", service.store, "--ready", service.url("/health"), "--",
+             *service.command(delay=30)]
+    with subprocess.Popen(words, env=clean_env(), cwd=service.folder, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        wait_for(lambda: any(children_of(child) for child in children_of(process.pid)), "no engine")
+        process.send_signal(getattr(signal, f"SIG{name}"))
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == status, err
+    assert out == ""
+    assert service.generations() == ["gen-1"]
+    result(service.create())
+
+
+@needs_criu
+def test_time_limit_ends_an_attempt_that_holds_the_lease(service):
+    """The build's fault point makes the worker hang while it holds lease and generation."""
+    done = service.create("--timeout", "4s", env=clean_env(SNAPINIT_FAULT="capture.quiet=hang"))
+    if done.returncode == 0:
+        pytest.skip("this build has no fault points")
+    assert done.returncode == 6, done.stderr
+    assert service.generations() == []
+    result(service.create())
+
+
+@needs_criu
+def test_every_damaged_file_is_named(service):
+    result(service.create())
+    images = service.store / "gen-1" / "criu"
+    pages, core = images / "pages-1.img", next(images.glob("core-*.img"))
+    data = bytearray(pages.read_bytes())
+    data[len(data) // 2] ^= 1
+    pages.write_bytes(data)
+    core.unlink()
+    done = snapctl("verify", "--json", service.store)
+    told = json.loads(result(done, 5))
+    assert {item["name"] for item in told["damaged"]} == {f"criu/{pages.name}", f"criu/{core.name}"}
+    assert told["ok"] is False and told["wake"] is None
+    text = result(snapctl("verify", service.store, "--wake"), 5)
+    assert f"gen-1/criu/{pages.name} has digest " in text and f"criu/{core.name} is missing" in text
+    assert json.loads(result(snapctl("inspect", "--json", "--verify-files", service.store),
+                             5))["damaged"] == told["damaged"]
+
+
+@needs_criu
+def test_damaged_manifest_is_named(service):
+    result(service.create())
+    manifest = service.store / "gen-1" / "manifest.json"
+    manifest.write_text(manifest.read_text()[:-20])
+    assert "gen-1/manifest.json" in result(snapctl("verify", service.store), 5)
+    assert snapctl("inspect", service.store).returncode == 5
+
+
+@needs_criu
+def test_file_open_to_others_is_damage(service):
+    result(service.create())
+    (service.store / "gen-1" / "criu" / "pages-1.img").chmod(0o644)
+    assert "mode 0644" in result(snapctl("verify", service.store), 5)
+
+
+@needs_criu
+def test_trial_wake_asks_the_oracle_though_the_snapshot_is_verified(service):
+    result(service.create())
+    manifest = service.store / "gen-1" / "manifest.json"
+    told = json.loads(manifest.read_text())
+    assert told["verified"] is True
+    told["oracle_answer"] = "another"
+    manifest.write_text(json.dumps(told))
+    result(snapctl("verify", service.store))
+    done = snapctl("verify", "--wake", "--json", service.store)
+    assert json.loads(result(done, 13))["wake"]["code"] == "oracle-mismatch"
+
+
+# --- doctor -----------------------------------------------------------------------------------
+
+
+def examine(*options, status=0, **how):
+    done = snapctl("doctor", "--json", *options, **how)
+    told = json.loads(result(done, status))
+    assert told["schema"] == "snapctl.doctor/v1"
+    return told, {check["id"]: check for check in told["checks"]}
+
+
+@needs_criu
+def test_doctor_finds_nothing_wrong_here():
+    told, checks = examine()
+    assert told["ok"] is True and told["setting"] in "AB"
+    assert len(checks) == len(told["checks"]) >= 15
+    for check in told["checks"]:
+        assert check["status"] in ("ok", "warn", "skip"), check
+        assert check["message"]
+    for name in ["kern.version", "cap.ckpt", "sec.seccomp", "sys.ptrace", "sys.set_tid", "fs.store",
+                 "mem.limit", "lim.nofile", "criu.version"]:
+        assert name in checks
+    assert checks["trial.wake"]["status"] == "ok", checks["trial.wake"]
+
+
+@needs_criu
+def test_doctor_leaves_nothing_behind(tmp_path):
+    examine(env=clean_env(TMPDIR=str(tmp_path)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_criu
+def test_doctor_without_trial_says_so():
+    assert examine("--no-trial")[1]["trial.wake"]["status"] == "skip"
+
+
+@needs_criu
+def test_doctor_looks_at_a_store(tmp_path):
+    store = tmp_path / "store"
+    assert examine("--no-trial", "--store", store)[1]["fs.store"]["status"] == "warn"
+    store.mkdir(mode=0o700)
+    assert examine("--no-trial", "--store", store)[1]["fs.store"]["status"] == "ok"
+    store.chmod(0o755)
+    assert examine("--no-trial", "--store", store)[1]["fs.store"]["status"] == "warn"
+    examine("--no-trial", "--strict", "--store", store, status=4)
+    store.chmod(0o777)
+    check = examine("--no-trial", "--store", store, status=3)[1]["fs.store"]
+    assert check["status"] == "fail" and check["remedy"]
+
+
+@needs_criu
+def test_doctor_inside_a_container_names_its_setting():
+    done = snapctl("run", "--for", "docker", "--", SNAPCTL, "doctor", "--json")
+    assert json.loads(result(done))["setting"] == "B"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops root")
+def test_doctor_without_rights_fails_and_tells_remedies():
+    if has_file_capabilities():
+        pytest.skip("snapworker has file capabilities here")
+    told, checks = examine("--no-trial", status=3, user=NOBODY)
+    assert told["setting"] == "none"
+    assert checks["cap.ckpt"]["status"] == "fail" and "--cap-add" in checks["cap.ckpt"]["remedy"]
+
+
+@needs_criu
+def test_doctor_misses_criu():
+    _, checks = examine("--criu", "/no/such/criu", status=3)
+    assert checks["criu.version"]["status"] == "fail"
+    assert checks["trial.wake"]["status"] == "skip"
