@@ -43,9 +43,9 @@ static int open_pipe(struct notify *notify, struct snap_error *err)
 
 static int open_socket(struct notify *notify, struct snap_error *err)
 {
-	struct sockaddr_un addr;
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	uint64_t random[2];
-	socklen_t len;
+	socklen_t len = 0;
 	char name[64];
 
 	if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random)) {

@@ -1,0 +1,652 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table against a world that only remembers what was done to it. Every cell is entered, in
+ * every mode, and a long random walk looks for two engines, an exit that leaves one behind, or a
+ * state without a way out.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "init/supervisor.h"
+
+#include "tests/lib/test.h"
+
+enum world_worker {
+	NO_WORKER,
+	WAKE_WORKER,
+	CAPTURE_WORKER,
+	PROBE_WORKER
+};
+
+struct world {
+	pid_t engine; /* 0: none */
+	enum world_worker worker;
+	enum supervisor_sweep sweep;
+	bool draining;
+	bool has_input; /* woken */
+	int boots, wakes, captures, probes, resumes, retired;
+	int signals[65]; /* how often the engine got each */
+	enum worker_msg_type answered;
+	int fail_wake, fail_capture, fail_probe, fail_boot, fail_adopt, fail_answer;
+	bool boot_to_be_captured;
+};
+
+static int start(struct world *w, enum world_worker what, int fail, int *count,
+		 struct snap_error *err)
+{
+	if (fail)
+		return snap_fail(err, SNAP_E_PREFLIGHT, 5, "cannot start");
+	assert_int_equal(w->worker, NO_WORKER);
+	w->worker = what;
+	++*count;
+	return 0;
+}
+
+static int fake_start_wake(void *world, struct snap_error *err)
+{
+	struct world *w = world;
+
+	assert_int_equal(w->engine, 0);
+	return start(w, WAKE_WORKER, w->fail_wake, &w->wakes, err);
+}
+
+static int fake_start_capture(void *world, struct snap_error *err)
+{
+	struct world *w = world;
+
+	assert_true(w->engine > 0);
+	return start(w, CAPTURE_WORKER, w->fail_capture, &w->captures, err);
+}
+
+static int fake_start_probe(void *world, struct snap_error *err)
+{
+	struct world *w = world;
+
+	assert_true(w->engine > 0);
+	assert_int_equal(w->sweep, SWEEP_NOTHING);
+	return start(w, PROBE_WORKER, w->fail_probe, &w->probes, err);
+}
+
+static int fake_boot(void *world, bool to_be_captured, struct snap_error *err)
+{
+	struct world *w = world;
+
+	/* never two engines, never beside a sweep that would kill it */
+	assert_int_equal(w->engine, 0);
+	assert_int_equal(w->worker, NO_WORKER);
+	assert_int_equal(w->sweep, SWEEP_NOTHING);
+	assert_false(w->draining);
+	if (w->fail_boot) {
+		(void)snap_fail(err, SNAP_E_USAGE, 2, "cannot boot");
+		return w->fail_boot;
+	}
+	w->boots++;
+	w->boot_to_be_captured = to_be_captured;
+	w->engine = 1000 + w->boots;
+	return 0;
+}
+
+static int fake_adopt(void *world, pid_t pid, struct snap_error *err)
+{
+	struct world *w = world;
+
+	assert_int_equal(w->engine, 0);
+	if (w->fail_adopt)
+		return snap_fail(err, SNAP_E_RESTORE, 10, "no child");
+	w->engine = pid;
+	return 0;
+}
+
+static void fake_woken(void *world)
+{
+	((struct world *)world)->has_input = true;
+}
+
+static pid_t fake_engine(void *world)
+{
+	return ((struct world *)world)->engine;
+}
+
+static void fake_signal_engine(void *world, int sig)
+{
+	struct world *w = world;
+
+	if (w->engine > 0)
+		w->signals[sig]++;
+}
+
+static void fake_resume_tree(void *world)
+{
+	((struct world *)world)->resumes++;
+}
+
+static int fake_answer(void *world, enum worker_msg_type type, uint32_t id)
+{
+	struct world *w = world;
+
+	(void)id;
+	if (w->fail_answer || w->worker == NO_WORKER)
+		return -32;
+	w->answered = type;
+	return 0;
+}
+
+static void fake_kill_worker(void *world)
+{
+	((struct world *)world)->worker = NO_WORKER;
+}
+
+static void fake_retire_worker(void *world)
+{
+	struct world *w = world;
+
+	w->retired += w->worker != NO_WORKER;
+	w->worker = NO_WORKER;
+}
+
+static void fake_sweep(void *world, enum supervisor_sweep what)
+{
+	((struct world *)world)->sweep = what;
+}
+
+static void fake_drain(void *world)
+{
+	((struct world *)world)->draining = true;
+}
+
+static const struct supervisor_ops fake_ops = {
+	.start_wake = fake_start_wake,
+	.start_capture = fake_start_capture,
+	.start_probe = fake_start_probe,
+	.boot = fake_boot,
+	.adopt = fake_adopt,
+	.woken = fake_woken,
+	.engine = fake_engine,
+	.signal_engine = fake_signal_engine,
+	.resume_tree = fake_resume_tree,
+	.answer = fake_answer,
+	.kill_worker = fake_kill_worker,
+	.retire_worker = fake_retire_worker,
+	.sweep = fake_sweep,
+	.drain = fake_drain,
+};
+
+struct bench {
+	struct world world;
+	struct init_options options;
+	struct supervisor s;
+};
+
+static void begin(struct bench *b, const struct init_options *options)
+{
+	b->options = *options;
+	if (b->options.grace_ms == 0)
+		b->options.grace_ms = 8000;
+	b->options.capture_timeout_ms = 600000;
+	supervisor_init(&b->s, &fake_ops, &b->world, &b->options);
+	b->s.on_terminal = false;
+	supervisor_start(&b->s);
+}
+
+/* the world does what makes an event come */
+static void happen_with(struct bench *b, enum supervisor_event type, uint64_t value, int status)
+{
+	struct worker_msg msg = {.type = WORKER_MSG_BUDGET + (type - EVENT_BUDGET),
+				 .id = 9,
+				 .pid = 1000,
+				 .code = SNAP_E_RESTORE,
+				 .value = value,
+				 .text = "text"};
+	struct event event = {.type = type, .status = status, .sig = SIGTERM};
+
+	if (type >= EVENT_BUDGET && type <= EVENT_FAILED)
+		event.msg = &msg;
+	if (type == EVENT_SIGNAL)
+		event.sig = SIGUSR1;
+	if (type == EVENT_ENGINE_EXIT)
+		b->world.engine = 0;
+	if (type == EVENT_WORKER_EXIT)
+		b->world.worker = NO_WORKER;
+	if (type == EVENT_DEADLINE)
+		b->s.deadline_ns = DEADLINE_NEVER;
+	/* reaped before the sweep finds nothing; or killed, and given up waiting for */
+	if ((type == EVENT_CLEAN || type == EVENT_DEADLINE) && b->world.sweep == SWEEP_ALL)
+		b->world.engine = 0;
+	supervisor_handle(&b->s, &event);
+}
+
+static void happen(struct bench *b, enum supervisor_event type)
+{
+	happen_with(b, type, type == EVENT_BUDGET ? 5000 : 0, 0);
+}
+
+#define EXITED(n)   ((n) << 8)
+#define SIGNALED(n) (n)
+
+static void in_state(const struct bench *b, enum supervisor_state state)
+{
+	assert_string_equal(supervisor_state_name(b->s.state), supervisor_state_name(state));
+}
+
+static const struct init_options plain = {.snapshot = NULL};
+static const struct init_options wake = {.snapshot = "/s"};
+static const struct init_options first_boot = {.snapshot = "/s", .capture = CAPTURE_FIRST_BOOT};
+static const struct init_options capture_exit = {.snapshot = "/s", .capture = CAPTURE_EXIT};
+static const struct init_options wake_or_die = {.snapshot = "/s", .fallback_none = true};
+static const struct init_options wake_to_see = {.snapshot = "/s", .exit_when_ready = true};
+
+static const struct init_options *const modes[] = {&plain,	  &wake,	&first_boot,
+						   &capture_exit, &wake_or_die, &wake_to_see};
+
+/* bring it into a state the shortest way; false: this mode has no such state */
+static bool go_to(struct bench *b, const struct init_options *options, enum supervisor_state state)
+{
+	static const enum supervisor_event ways[STATE_MAX_][12] = {
+		[STATE_RESUMING] = {EVENT_RESTORED, EVENT_MAX_},
+		[STATE_WOKEN] = {EVENT_RESTORED, EVENT_READY, EVENT_MAX_},
+		[STATE_SERVING] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_MAX_},
+		[STATE_CLEANING] = {EVENT_BREACH, EVENT_MAX_},
+		[STATE_CAPTURING] = {EVENT_REFUSED, EVENT_CLEAN, EVENT_MAX_},
+		[STATE_FROZEN] = {EVENT_REFUSED, EVENT_CLEAN, EVENT_FREEZE, EVENT_MAX_},
+		[STATE_THAWED] = {EVENT_REFUSED, EVENT_CLEAN, EVENT_FREEZE, EVENT_THAWED,
+				  EVENT_MAX_},
+		[STATE_ENDED] = {EVENT_REFUSED, EVENT_CLEAN, EVENT_FREEZE, EVENT_ENGINE_EXIT,
+				 EVENT_MAX_},
+		[STATE_MENDING] = {EVENT_REFUSED, EVENT_CLEAN, EVENT_FREEZE, EVENT_WORKER_EXIT,
+				   EVENT_MAX_},
+		[STATE_PROBING] = {EVENT_REFUSED, EVENT_CLEAN, EVENT_FREEZE, EVENT_WORKER_EXIT,
+				   EVENT_CLEAN, EVENT_MAX_},
+		[STATE_STOPPING] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_TERMINATE,
+				    EVENT_MAX_},
+		[STATE_KILLING] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_TERMINATE,
+				   EVENT_DEADLINE, EVENT_MAX_},
+		[STATE_DRAINING] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_TERMINATE,
+				    EVENT_ENGINE_EXIT, EVENT_MAX_},
+		[STATE_GONE] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_TERMINATE,
+				EVENT_ENGINE_EXIT, EVENT_DRAINED, EVENT_MAX_},
+		[STATE_WAKING] = {EVENT_MAX_},
+	};
+
+	*b = (struct bench){.world = {.engine = 0}};
+	begin(b, options);
+	for (int i = 0; ways[state][i] != EVENT_MAX_; i++)
+		happen_with(b, ways[state][i], 0, SIGNALED(9));
+	return b->s.state == state;
+}
+
+static bool worker_is_gone_in(enum supervisor_state state)
+{
+	return state == STATE_SERVING || state == STATE_MENDING || state == STATE_CLEANING ||
+	       state == STATE_KILLING || state == STATE_DRAINING || state == STATE_GONE ||
+	       state == STATE_STOPPING;
+}
+
+static bool engine_is_there_in(enum supervisor_state state)
+{
+	return state == STATE_RESUMING || state == STATE_WOKEN || state == STATE_SERVING ||
+	       state == STATE_CAPTURING || state == STATE_FROZEN || state == STATE_THAWED ||
+	       state == STATE_MENDING || state == STATE_PROBING || state == STATE_STOPPING;
+}
+
+/* true whatever happened before */
+static void check_invariants(const struct bench *b)
+{
+	enum supervisor_state state = b->s.state;
+	const struct world *w = &b->world;
+
+	assert_true(state < STATE_MAX_);
+	if (worker_is_gone_in(state))
+		assert_int_equal(w->worker, NO_WORKER);
+	if (engine_is_there_in(state))
+		assert_true(w->engine > 0);
+	if (state == STATE_DRAINING || state == STATE_GONE)
+		assert_true(w->draining);
+	/* whoever waits for something that may never come has a deadline */
+	if (state != STATE_SERVING && state != STATE_GONE)
+		assert_true(b->s.deadline_ns != DEADLINE_NEVER);
+	if (state == STATE_CLEANING || state == STATE_KILLING)
+		assert_int_equal(w->sweep, SWEEP_ALL);
+	else if (state == STATE_MENDING)
+		assert_int_equal(w->sweep, SWEEP_INTRUDERS);
+	else
+		assert_int_equal(w->sweep, SWEEP_NOTHING);
+	if (state == STATE_SERVING)
+		assert_true(w->signals[SIGTERM] == 0 && b->s.held.bits == 0);
+	if (state == STATE_GONE)
+		assert_in_range(supervisor_exit_status(&b->s), 0, 255);
+	assert_true(w->boots <= 2 && w->captures <= 1 && w->wakes <= 1 && w->probes <= 1);
+}
+
+static bool can_happen(const struct bench *b, enum supervisor_event event)
+{
+	if (event == EVENT_ENGINE_EXIT)
+		return b->world.engine > 0;
+	if (event == EVENT_WORKER_EXIT || (event >= EVENT_BREACH && event <= EVENT_FAILED))
+		return b->world.worker != NO_WORKER;
+	if (event == EVENT_DEADLINE)
+		return b->s.deadline_ns != DEADLINE_NEVER;
+	if (event == EVENT_CLEAN)
+		return b->world.sweep != SWEEP_NOTHING;
+	if (event == EVENT_DRAINED)
+		return b->world.draining;
+	return true;
+}
+
+static void test_every_cell_leads_somewhere_sound(void **state)
+{
+	static const int statuses[] = {EXITED(0), EXITED(3), SIGNALED(9), SIGNALED(11)};
+	int cells[STATE_MAX_][EVENT_MAX_] = {0};
+
+	(void)state;
+	for (unsigned int m = 0; m < ARRAY_LEN(modes); m++) {
+		for (int st = 0; st < STATE_MAX_; st++) {
+			for (int ev = 0; ev < EVENT_MAX_; ev++) {
+				for (unsigned int variant = 0; variant < 8; variant++) {
+					struct bench b;
+
+					if (!go_to(&b, modes[m], (enum supervisor_state)st))
+						continue;
+					cells[st][ev]++;
+					if (!can_happen(&b, (enum supervisor_event)ev))
+						continue;
+					happen_with(&b, (enum supervisor_event)ev, variant & 1,
+						    statuses[variant / 2]);
+					check_invariants(&b);
+				}
+			}
+		}
+	}
+	for (int st = 0; st < STATE_MAX_; st++) {
+		for (int ev = 0; ev < EVENT_MAX_; ev++)
+			assert_true(cells[st][ev] > 0);
+	}
+}
+
+static void test_events_that_come_too_late_change_nothing(void **state)
+{
+	(void)state;
+	for (unsigned int m = 0; m < ARRAY_LEN(modes); m++) {
+		for (int ev = 0; ev < EVENT_MAX_; ev++) {
+			struct bench b;
+
+			if (!go_to(&b, modes[m], STATE_GONE))
+				continue;
+			happen(&b, (enum supervisor_event)ev);
+			in_state(&b, STATE_GONE);
+		}
+	}
+}
+
+/* deterministic, so that a failure comes again */
+static unsigned int next_random(unsigned int *seed)
+{
+	*seed = *seed * 1103515245u + 12345u;
+	return *seed >> 16;
+}
+
+static void test_random_walks_end_with_one_engine_at_most(void **state)
+{
+	static const int statuses[] = {EXITED(0), EXITED(3), SIGNALED(9), SIGNALED(11)};
+	unsigned int seed = 1;
+
+	(void)state;
+	for (int walk = 0; walk < 20000; walk++) {
+		struct bench b = {.world = {.engine = 0}};
+		int steps = 0;
+
+		b.world.fail_wake = next_random(&seed) % 16 == 0;
+		b.world.fail_capture = next_random(&seed) % 16 == 0;
+		b.world.fail_probe = next_random(&seed) % 16 == 0;
+		b.world.fail_boot = next_random(&seed) % 16 == 0 ? 127 : 0;
+		b.world.fail_adopt = next_random(&seed) % 16 == 0;
+		b.world.fail_answer = next_random(&seed) % 16 == 0;
+		begin(&b, modes[next_random(&seed) % ARRAY_LEN(modes)]);
+		check_invariants(&b);
+		while (b.s.state != STATE_GONE && steps < 400) {
+			enum supervisor_event ev =
+				(enum supervisor_event)(next_random(&seed) % EVENT_MAX_);
+
+			/* deaths and signals are rare, else nothing ever gets far */
+			if (ev <= EVENT_BREACH && next_random(&seed) % 4 != 0)
+				continue;
+			if (!can_happen(&b, ev))
+				continue;
+			happen_with(&b, ev, next_random(&seed) % 2,
+				    statuses[next_random(&seed) % 4]);
+			check_invariants(&b);
+			steps++;
+		}
+		/* SERVING is the only state that may last */
+		assert_true(b.s.state == STATE_GONE || steps == 400);
+	}
+}
+
+/* from everywhere, when nothing comes any more but deadlines, it serves or ends */
+static void test_deadlines_alone_lead_out_of_every_state(void **state)
+{
+	(void)state;
+	for (unsigned int m = 0; m < ARRAY_LEN(modes); m++) {
+		for (int st = 0; st < STATE_MAX_; st++) {
+			struct bench b;
+
+			if (!go_to(&b, modes[m], (enum supervisor_state)st))
+				continue;
+			for (int i = 0; i < 10 && b.s.deadline_ns != DEADLINE_NEVER; i++)
+				happen(&b, EVENT_DEADLINE);
+			assert_true(b.s.state == STATE_SERVING || b.s.state == STATE_GONE);
+		}
+	}
+}
+
+static void test_plain_mode_mirrors_the_child(void **state)
+{
+	struct bench b = {.world = {.engine = 0}};
+
+	(void)state;
+	begin(&b, &plain);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.wakes, 0);
+	happen(&b, EVENT_SIGNAL);
+	assert_int_equal(b.world.signals[SIGUSR1], 1);
+	happen_with(&b, EVENT_ENGINE_EXIT, 0, EXITED(42));
+	in_state(&b, STATE_DRAINING);
+	happen(&b, EVENT_DRAINED);
+	in_state(&b, STATE_GONE);
+	assert_int_equal(supervisor_exit_status(&b.s), 42);
+}
+
+static void test_command_that_cannot_run_has_its_exit_status(void **state)
+{
+	static const int wanted[][2] = {{126, 126}, {127, 127}, {-12, 125}};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(wanted); i++) {
+		struct bench b = {.world = {.fail_boot = wanted[i][0]}};
+
+		begin(&b, &plain);
+		happen(&b, EVENT_DRAINED);
+		assert_int_equal(supervisor_exit_status(&b.s), wanted[i][1]);
+	}
+}
+
+static void test_interrupt_on_a_terminal_starts_no_grace(void **state)
+{
+	struct bench b = {.world = {.engine = 0}};
+	const struct event interrupt = {.type = EVENT_TERMINATE, .sig = SIGINT};
+
+	(void)state;
+	begin(&b, &plain);
+	b.s.on_terminal = true;
+	supervisor_handle(&b.s, &interrupt);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.signals[SIGINT], 1);
+	b.s.on_terminal = false;
+	supervisor_handle(&b.s, &interrupt);
+	in_state(&b, STATE_STOPPING);
+	happen(&b, EVENT_TERMINATE);
+	assert_int_equal(b.world.signals[SIGTERM], 1);
+	happen(&b, EVENT_DEADLINE);
+	in_state(&b, STATE_KILLING);
+	happen_with(&b, EVENT_ENGINE_EXIT, 0, SIGNALED(9));
+	happen(&b, EVENT_CLEAN);
+	happen(&b, EVENT_DRAINED);
+	assert_int_equal(supervisor_exit_status(&b.s), 137);
+}
+
+static void test_budget_moves_the_deadline_unless_the_user_set_one(void **state)
+{
+	struct init_options fixed = {.snapshot = "/s", .wake_timeout_ms = 30000};
+	struct bench b = {.world = {.engine = 0}};
+
+	(void)state;
+	begin(&b, &wake);
+	assert_in_range(deadline_left_ms(b.s.deadline_ns), 59000, 60000);
+	happen(&b, EVENT_BUDGET);
+	assert_in_range(deadline_left_ms(b.s.deadline_ns), 4000, 5000);
+	b = (struct bench){.world = {.engine = 0}};
+	begin(&b, &fixed);
+	happen(&b, EVENT_BUDGET);
+	assert_in_range(deadline_left_ms(b.s.deadline_ns), 29000, 30000);
+}
+
+static void test_wake_that_works_serves_and_asks_nobody_again(void **state)
+{
+	struct bench b = {.world = {.engine = 0}};
+
+	(void)state;
+	begin(&b, &first_boot);
+	happen(&b, EVENT_SIGNAL);
+	assert_int_equal(b.world.signals[SIGUSR1], 0);
+	happen(&b, EVENT_RESTORED);
+	assert_int_equal(b.world.answered, WORKER_MSG_RESUME);
+	assert_int_equal(b.world.signals[SIGUSR1], 1);
+	assert_false(b.world.has_input);
+	happen(&b, EVENT_READY);
+	assert_true(b.world.has_input);
+	happen(&b, EVENT_DONE);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.retired, 1);
+	assert_int_equal(b.world.captures, 0);
+	assert_int_equal(b.world.boots, 0);
+}
+
+static void test_failed_wake_has_the_exit_status_of_its_reason(void **state)
+{
+	(void)state;
+	for (unsigned int m = 0; m < 2; m++) {
+		struct bench b = {.world = {.engine = 0}};
+
+		begin(&b, m == 0 ? &wake_or_die : &wake_to_see);
+		happen(&b, EVENT_FAILED);
+		in_state(&b, STATE_CLEANING);
+		happen(&b, EVENT_CLEAN);
+		happen(&b, EVENT_DRAINED);
+		assert_int_equal(supervisor_exit_status(&b.s),
+				 m == 0 ? 222 : snap_code_exit_status(SNAP_E_RESTORE));
+		assert_int_equal(b.world.boots, 0);
+	}
+}
+
+static void test_signals_wait_for_the_thaw(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	assert_true(go_to(&b, &first_boot, STATE_FROZEN));
+	assert_true(b.world.boot_to_be_captured);
+	assert_int_equal(b.world.answered, WORKER_MSG_GO);
+	happen(&b, EVENT_SIGNAL);
+	happen(&b, EVENT_SIGNAL);
+	assert_int_equal(b.world.signals[SIGUSR1], 0);
+	happen(&b, EVENT_THAWED);
+	in_state(&b, STATE_THAWED);
+	assert_int_equal(b.world.signals[SIGUSR1], 1);
+
+	assert_true(go_to(&b, &first_boot, STATE_FROZEN));
+	happen(&b, EVENT_TERMINATE);
+	assert_int_equal(b.world.signals[SIGTERM], 0);
+	happen(&b, EVENT_THAWED);
+	in_state(&b, STATE_STOPPING);
+	assert_int_equal(b.world.signals[SIGTERM], 1);
+}
+
+static void test_harmed_engine_is_booted_once_more_without_a_capture(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	assert_true(go_to(&b, &first_boot, STATE_PROBING));
+	assert_int_equal(b.world.resumes, 1);
+	happen(&b, EVENT_FAILED);
+	in_state(&b, STATE_CLEANING);
+	happen(&b, EVENT_CLEAN);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.boots, 2);
+	assert_false(b.world.boot_to_be_captured);
+	assert_int_equal(b.world.captures, 1);
+}
+
+static void test_wish_to_end_forbids_the_second_boot(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	assert_true(go_to(&b, &first_boot, STATE_MENDING));
+	happen(&b, EVENT_TERMINATE);
+	happen_with(&b, EVENT_ENGINE_EXIT, 0, SIGNALED(11));
+	happen(&b, EVENT_CLEAN);
+	happen(&b, EVENT_DRAINED);
+	in_state(&b, STATE_GONE);
+	assert_int_equal(supervisor_exit_status(&b.s), 143);
+	assert_int_equal(b.world.boots, 1);
+}
+
+static void test_message_types_map_to_events(void **state)
+{
+	(void)state;
+	assert_int_equal(supervisor_event_of(WORKER_MSG_BUDGET), EVENT_BUDGET);
+	assert_int_equal(supervisor_event_of(WORKER_MSG_FAILED), EVENT_FAILED);
+	assert_int_equal(supervisor_event_of(WORKER_MSG_RESUME), EVENT_BREACH);
+	assert_int_equal(supervisor_event_of(WORKER_MSG_GO), EVENT_BREACH);
+	assert_int_equal(supervisor_event_of(WORKER_MSG_ENGINE_SAYS_READY), EVENT_BREACH);
+	assert_int_equal(supervisor_event_of(12345), EVENT_BREACH);
+}
+
+static void test_states_and_events_have_names(void **state)
+{
+	(void)state;
+	for (int i = 0; i < STATE_MAX_; i++)
+		assert_string_not_equal(supervisor_state_name((enum supervisor_state)i), "unknown");
+	for (int i = 0; i < EVENT_MAX_; i++)
+		assert_string_not_equal(supervisor_event_name((enum supervisor_event)i), "unknown");
+	assert_string_equal(supervisor_state_name(STATE_MAX_), "unknown");
+	assert_string_equal(supervisor_event_name(EVENT_MAX_), "unknown");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_cell_leads_somewhere_sound),
+		cmocka_unit_test(test_events_that_come_too_late_change_nothing),
+		cmocka_unit_test(test_random_walks_end_with_one_engine_at_most),
+		cmocka_unit_test(test_deadlines_alone_lead_out_of_every_state),
+		cmocka_unit_test(test_plain_mode_mirrors_the_child),
+		cmocka_unit_test(test_command_that_cannot_run_has_its_exit_status),
+		cmocka_unit_test(test_interrupt_on_a_terminal_starts_no_grace),
+		cmocka_unit_test(test_budget_moves_the_deadline_unless_the_user_set_one),
+		cmocka_unit_test(test_wake_that_works_serves_and_asks_nobody_again),
+		cmocka_unit_test(test_failed_wake_has_the_exit_status_of_its_reason),
+		cmocka_unit_test(test_signals_wait_for_the_thaw),
+		cmocka_unit_test(test_harmed_engine_is_booted_once_more_without_a_capture),
+		cmocka_unit_test(test_wish_to_end_forbids_the_second_boot),
+		cmocka_unit_test(test_message_types_map_to_events),
+		cmocka_unit_test(test_states_and_events_have_names),
+	};
+
+	log_init("test", -1, LOG_FORMAT_JSON, LOG_LEVEL_DEBUG);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
