@@ -255,7 +255,7 @@ static int authorize(const struct engine *engine, const struct engine_request *r
 {
 	const size_t scheme_size = strlen("Bearer ");
 	char host[ADDRESS_HOST_MAX];
-	int port, r;
+	int port = 0, r;
 
 	/* the key is for the server alone, wherever a URL of the user's may lead */
 	buf[0] = '\0';

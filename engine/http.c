@@ -41,9 +41,10 @@ int http_fail_status(const struct engine_request *request, const struct http_res
 
 	http_request_name(request, name);
 	for (size_t i = 0; i < response->body_size && n < sizeof(excerpt) - 1; i++) {
-		unsigned char c = (unsigned char)response->body[i];
-
-		excerpt[n++] = c < 0x20 || c >= 0x7f ? ' ' : (char)c;
+		excerpt[n] = response->body[i];
+		if (!isprint((unsigned char)excerpt[n]))
+			excerpt[n] = ' ';
+		n++;
 	}
 	excerpt[n] = '\0';
 	return snap_fail(err, SNAP_E_NOT_READY, 0, "%s: status %d%s%s", name, response->status,

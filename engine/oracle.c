@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -65,9 +66,9 @@ static void excerpt_print(const char *answer, char buf[EXCERPT_MAX + 1])
 	size_t n;
 
 	for (n = 0; n < EXCERPT_MAX && answer[n] != '\0'; n++) {
-		unsigned char c = (unsigned char)answer[n];
-
-		buf[n] = c < 0x20 || c >= 0x7f ? '.' : (char)c;
+		buf[n] = answer[n];
+		if (!isprint((unsigned char)buf[n]))
+			buf[n] = '.';
 	}
 	buf[n] = '\0';
 }

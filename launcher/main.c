@@ -29,8 +29,6 @@
 #define TOP_SUFFIX_1 "/bin/"
 #define TOP_SUFFIX_2 "/libexec/snapinit/"
 
-extern char **environ;
-
 static int fail(const char *name, const char *what, const char *path, int errnum)
 {
 	(void)fprintf(stderr, "%s: %s '%s': %s\n", name, what, path, strerror(errnum));
@@ -104,10 +102,8 @@ static int launch(const char *top, const char *name, int argc, char **argv)
 	char ldso[PATH_MAX], lib[PATH_MAX], program[PATH_MAX];
 	const char *fixed[FIXED_WORDS] = {ldso,	     "--library-path",		lib,
 					  "--argv0", argc > 0 ? argv[0] : name, program};
-	const char **words = calloc((size_t)argc + FIXED_WORDS + 1, sizeof(*words));
+	const char **words;
 
-	if (!words)
-		return fail(name, "cannot start", name, ENOMEM);
 	if (snprintf(lib, sizeof(lib), "%s/lib", top) >= (int)sizeof(lib) ||
 	    snprintf(ldso, sizeof(ldso), "%s/lib/" LDSO, top) >= (int)sizeof(ldso) ||
 	    snprintf(program, sizeof(program), "%s/lib/snapinit/%s", top, name) >=
@@ -117,10 +113,14 @@ static int launch(const char *top, const char *name, int argc, char **argv)
 	if (access(program, X_OK) < 0)
 		return fail(name, "the bundle is incomplete, cannot execute", program, errno);
 
+	words = calloc((size_t)argc + FIXED_WORDS + 1, sizeof(*words));
+	if (!words)
+		return fail(name, "cannot start", name, ENOMEM);
 	memcpy(words, fixed, sizeof(fixed));
 	for (int i = 1; i < argc; i++)
 		words[FIXED_WORDS + i - 1] = argv[i];
 	(void)execve(ldso, (char *const *)(uintptr_t)words, environ);
+	free(words);
 	return fail(name, "the bundle is incomplete, cannot execute", ldso, errno);
 }
 

@@ -31,13 +31,13 @@
 #include "snapshot/task/sockets.h"
 #include "snapshot/task/tree.h"
 
-#define ENGINE_STEP_MS    60000U          /* warm-up and oracle, each */
-#define QUIET_POLL_MS     20U
-#define RETRY_POLL_MS     2U
-#define RETRY_MS          3000U /* PID 1 holds signals back meanwhile */
-#define LEASE_SLACK_MS    60000U
+#define ENGINE_STEP_MS	  60000U /* warm-up and oracle, each */
+#define QUIET_POLL_MS	  20U
+#define RETRY_POLL_MS	  2U
+#define RETRY_MS	  3000U /* PID 1 holds signals back meanwhile */
+#define LEASE_SLACK_MS	  60000U
 #define SPACE_SLACK_BYTES (64ULL << 20)
-#define CRIU_LOG_LEVEL    2
+#define CRIU_LOG_LEVEL	  2
 
 extern char **environ;
 
@@ -51,8 +51,8 @@ struct capture {
 	struct store store;
 	int gen_fd;
 	struct manifest m;
-	bool begun;    /* a generation of ours is in the store */
-	bool frozen;   /* PID 1 holds signals back */
+	bool begun;  /* a generation of ours is in the store */
+	bool frozen; /* PID 1 holds signals back */
 	uint64_t frozen_at_ns;
 	struct snap_error notify_err; /* what went wrong inside a notification */
 };
@@ -92,13 +92,15 @@ static int step_rights(void *context, struct snap_error *err)
 		return r;
 	setting = c->m.host.setting;
 	if (strcmp(setting, "C") == 0)
-		return snap_fail(err, SNAP_E_PREFLIGHT, EPERM,
-				 "setting C: a seccomp filter is on this container, CRIU cannot dump under "
-				 "one; capture with seccomp=unconfined or on the host with snapctl create");
+		return snap_fail(
+			err, SNAP_E_PREFLIGHT, EPERM,
+			"setting C: a seccomp filter is on this container, CRIU cannot dump under "
+			"one; capture with seccomp=unconfined or on the host with snapctl create");
 	if (strcmp(setting, "none") == 0)
-		return snap_fail(err, SNAP_E_PREFLIGHT, EPERM,
-				 "no right to dump: CAP_CHECKPOINT_RESTORE and CAP_SETPCAP are needed "
-				 "(--cap-add CHECKPOINT_RESTORE)");
+		return snap_fail(
+			err, SNAP_E_PREFLIGHT, EPERM,
+			"no right to dump: CAP_CHECKPOINT_RESTORE and CAP_SETPCAP are needed "
+			"(--cap-add CHECKPOINT_RESTORE)");
 	c->m.unprivileged = strcmp(setting, "A") != 0;
 	return 0;
 }
@@ -119,7 +121,8 @@ static int step_ready(void *context, struct snap_error *err)
 	else
 		r = engine_wait_ready(&c->engine, deadline, root_is_alive, c, err);
 	if (r == -ESRCH)
-		return snap_fail(err, SNAP_E_NOT_READY, ESRCH, "the engine ended before it was ready");
+		return snap_fail(err, SNAP_E_NOT_READY, ESRCH,
+				 "the engine ended before it was ready");
 	if (r < 0)
 		return r;
 	if (procfs_stat(c->config->root_pid, &stat) < 0)
@@ -162,11 +165,13 @@ static int step_oracle(void *context, struct snap_error *err)
 static int step_store(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
-	uint64_t lease_ms = c->config->dump_timeout_ms + c->config->quiet_timeout_ms + LEASE_SLACK_MS;
+	uint64_t lease_ms =
+		c->config->dump_timeout_ms + c->config->quiet_timeout_ms + LEASE_SLACK_MS;
 	int r = store_open(&c->store, c->config->store_path, true, err);
 
 	if (r == 0)
-		r = store_begin(&c->store, c->config->generation, lease_ms, c->result->generation, err);
+		r = store_begin(&c->store, c->config->generation, lease_ms, c->result->generation,
+				err);
 	if (r < 0)
 		return r;
 	c->begun = true;

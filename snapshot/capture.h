@@ -36,7 +36,7 @@ struct capture_talk {
 struct capture_config {
 	const char *store_path;
 	const char *generation; /* NULL: the next number, published; else as named, not published */
-	const char *criu;       /* NULL: search */
+	const char *criu;	/* NULL: search */
 	pid_t root_pid;
 	bool end_engine; /* the dump ends the tree */
 	struct engine_config engine;
@@ -56,7 +56,8 @@ struct capture_result {
 	uint64_t frozen_ms;
 	bool verified;
 	struct snap_error verify_err; /* why it was not tried */
-	struct snap_error cache_err;  /* why the kernel-feature cache could not be kept; empty: kept */
+	struct snap_error
+		cache_err; /* why the kernel-feature cache could not be kept; empty: kept */
 };
 
 /* *ret is filled in either case; the store is as before when it fails */

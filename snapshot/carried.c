@@ -173,11 +173,12 @@ static int collect_file(struct collector *c, const struct open_file *file, bool 
 
 	if (carry && (uint64_t)file->st.st_size > CARRIED_BYTES_MAX - c->carried_bytes) {
 		if (always || file->written)
-			return snap_fail(err, SNAP_E_UNSNAPSHOTABLE, EFBIG,
-					 "'%s' (%" PRIu64 " bytes) is open for writing and too large to "
-					 "carry (limit %llu bytes); close it before the capture or put it "
-					 "on a volume that the new container has too",
-					 file->path, (uint64_t)file->st.st_size, CARRIED_BYTES_MAX);
+			return snap_fail(
+				err, SNAP_E_UNSNAPSHOTABLE, EFBIG,
+				"'%s' (%" PRIu64 " bytes) is open for writing and too large to "
+				"carry (limit %llu bytes); close it before the capture or put it "
+				"on a volume that the new container has too",
+				file->path, (uint64_t)file->st.st_size, CARRIED_BYTES_MAX);
 		carry = false; /* read only: the image or a volume has it */
 	}
 	entry = add_file(c->m, file);
@@ -277,7 +278,8 @@ static int make_dirs(const struct manifest *m, struct carried_made *made, struct
 			return snap_fail(err, SNAP_E_RESTORE, errno, "cannot make '%s'", dir->path);
 		}
 		if (string_list_add(&made->dirs, dir->path) < 0)
-			return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'", dir->path);
+			return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'",
+					 dir->path);
 		if (geteuid() == 0 && lchown(dir->path, dir->uid, dir->gid) < 0)
 			return snap_fail(err, SNAP_E_RESTORE, errno, "cannot own '%s'", dir->path);
 		if (chmod(dir->path, dir->mode) < 0)

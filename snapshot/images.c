@@ -37,7 +37,8 @@ static int add_image(int gen_fd, const char *name, struct manifest *m, struct sn
 	return file_digest(gen_fd, name, bigger->digest, &bigger->size, err);
 }
 
-static int collect_folder(int gen_fd, const char *folder, struct manifest *m, struct snap_error *err)
+static int collect_folder(int gen_fd, const char *folder, struct manifest *m,
+			  struct snap_error *err)
 {
 	snap_cleanup(dir_close) DIR *dir = NULL;
 	struct dirent *entry;
@@ -95,8 +96,10 @@ int images_verify(int gen_fd, const struct manifest *m, struct snap_error *err)
 					 "'%s' has %" PRIu64 " bytes, the manifest says %" PRIu64,
 					 image->name, size, image->size);
 		if (strcmp(digest, image->digest) != 0)
-			return snap_fail(err, SNAP_E_CORRUPT, EUCLEAN, "'%s' is damaged: digest %s, the "
-					 "manifest says %s", image->name, digest, image->digest);
+			return snap_fail(err, SNAP_E_CORRUPT, EUCLEAN,
+					 "'%s' is damaged: digest %s, the "
+					 "manifest says %s",
+					 image->name, digest, image->digest);
 	}
 	return 0;
 }

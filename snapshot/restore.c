@@ -111,7 +111,7 @@ static int step_gate(void *context, struct snap_error *err)
 	if (!c->here.criu_version)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	r = identity_take(c->config->engine.argv, environ, engine_adapter_name(&c->engine),
-				  c->m.identity.env_salt, &want, err);
+			  c->m.identity.env_salt, &want, err);
 	if (r < 0)
 		return r;
 	r = gate_check(&c->m, &want, &c->here, c->gen_fd, &c->config->accept, &reasons);
@@ -209,8 +209,9 @@ static int step_criu(void *context, struct snap_error *err)
 	if (r < 0)
 		return r;
 	if (c->result->root_pid != c->m.root_pid)
-		return snap_fail(err, SNAP_E_RESTORE, EPROTO, "the tree came back as pid %d, not %d",
-				 (int)c->result->root_pid, (int)c->m.root_pid);
+		return snap_fail(err, SNAP_E_RESTORE, EPROTO,
+				 "the tree came back as pid %d, not %d", (int)c->result->root_pid,
+				 (int)c->m.root_pid);
 	return 0;
 }
 

@@ -30,11 +30,11 @@ struct restore_talk {
 struct restore_config {
 	const char *store_path;
 	const char *generation; /* NULL: the current one */
-	const char *criu;       /* NULL: search */
+	const char *criu;	/* NULL: search */
 	struct engine_config engine;
 	struct gate_accept accept;
-	int stdio[3];       /* the engine's ends of PID 1's pipes */
-	bool check_oracle;  /* also when the snapshot is verified */
+	int stdio[3];	     /* the engine's ends of PID 1's pipes */
+	bool check_oracle;   /* also when the snapshot is verified */
 	uint64_t timeout_ms; /* 0: half the cold boot, at least RESTORE_BUDGET_MIN_MS */
 	struct restore_talk talk;
 };

@@ -18,7 +18,7 @@
 struct step {
 	const char *name;
 	int (*run)(void *context, struct snap_error *err); /* 0, or anything else to stop */
-	void (*undo)(void *context);                       /* NULL: nothing to take back */
+	void (*undo)(void *context);			   /* NULL: nothing to take back */
 };
 
 struct step_times {

@@ -33,7 +33,8 @@ int ambient_raise(struct snap_error *err)
 		}
 	}
 	if (syscall(SYS_capset, &header, data) < 0)
-		return snap_fail(err, SNAP_E_PREFLIGHT, errno, "cannot make capabilities inheritable");
+		return snap_fail(err, SNAP_E_PREFLIGHT, errno,
+				 "cannot make capabilities inheritable");
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
 		unsigned int word = (unsigned int)wanted[i] / 32, bit = 1U << (wanted[i] % 32);
 

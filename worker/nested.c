@@ -44,7 +44,8 @@ static int may_try(const struct manifest *m, struct snap_error *err)
 	if (geteuid() != 0)
 		return skip(err, "not root");
 	if (m->n_dirs > 0)
-		return skip(err, "the engine has files or sockets that a clone would share with it");
+		return skip(err,
+			    "the engine has files or sockets that a clone would share with it");
 	for (size_t i = 0; i < m->n_files; i++) {
 		if (m->files[i].stored)
 			return skip(err, "the engine has files that a clone would share with it");
@@ -71,6 +72,7 @@ static int raise_loopback(void)
 static int map_root(void)
 {
 	static const char map[] = "0 0 1\n", deny[] = "deny";
+
 	static const struct {
 		const char *path, *text;
 		size_t size;
@@ -251,5 +253,6 @@ int nested_verify(const struct worker_options *options, const struct manifest *m
 		return skip(err, "pid, network and mount namespaces cannot be made here");
 	last_words(log_fd, words, sizeof(words));
 	return snap_fail(err, SNAP_E_ORACLE, 0,
-			 "the snapshot does not wake beside the engine (status %d): %s", status, words);
+			 "the snapshot does not wake beside the engine (status %d): %s", status,
+			 words);
 }

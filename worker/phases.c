@@ -6,7 +6,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-void phases_log(const char *event, const struct step_times *times, uint64_t bytes, const char *cache)
+void phases_log(const char *event, const struct step_times *times, uint64_t bytes,
+		const char *cache)
 {
 	struct log_field fields[STEPS_MAX + 3];
 	char names[STEPS_MAX][32];

@@ -62,8 +62,9 @@ int worker_options_engine(const struct worker_options *options, struct engine_co
 	int warmup = -1;
 
 	if (options->warmup && parse_int(options->warmup, 0, WARMUP_MAX, &warmup) < 0)
-		return snap_fail(err, SNAP_E_USAGE, EINVAL, "--warmup '%s' is no number from 0 to %d",
-				 options->warmup, WARMUP_MAX);
+		return snap_fail(err, SNAP_E_USAGE, EINVAL,
+				 "--warmup '%s' is no number from 0 to %d", options->warmup,
+				 WARMUP_MAX);
 	*ret = (struct engine_config){
 		.adapter = options->adapter,
 		.ready = options->ready,

@@ -14,7 +14,7 @@ struct worker_options {
 	const char *store;
 	const char *generation;
 	const char *mode; /* capture: "first-boot" or "exit" */
-	uint64_t pid;     /* capture, probe: the engine's root */
+	uint64_t pid;	  /* capture, probe: the engine's root */
 	uint64_t timeout_ms;
 	uint64_t ready_timeout_ms;
 	uint64_t quiet_timeout_ms;
@@ -30,7 +30,7 @@ struct worker_options {
 	const char *log_level;
 	const char *log_format;
 	const char *self; /* how PID 1 started this worker; NULL: unknown */
-	char **argv;      /* the engine's command */
+	char **argv;	  /* the engine's command */
 };
 
 int worker_options_parse(int argc, char **argv, struct worker_options *ret, struct snap_error *err);

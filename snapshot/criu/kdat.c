@@ -23,7 +23,7 @@
 #define KDAT_RUN       "/run/" KDAT_NAME
 #define KDAT_SIZE_MAX  65536U
 #define KDAT_SHMEM_AT  8U /* struct kerndat_s: two 32-bit magics, then dev_t shmem_dev */
-#define KEY_HEX        32U
+#define KEY_HEX	       32U
 #define PROBE_LIMIT_MS 10000U
 
 static void make_key(const struct criu_program *program, const struct fingerprint *here,
@@ -121,7 +121,8 @@ static int prepare_probe(void *arg)
 }
 
 /* `criu check` probes the kernel first; its verdict does not matter here */
-static int run_probe(const struct criu_program *program, struct probe *probe, struct snap_error *err)
+static int run_probe(const struct criu_program *program, struct probe *probe,
+		     struct snap_error *err)
 {
 	const char *const args[] = {"check", probe->unprivileged ? "--unprivileged" : NULL, NULL};
 	const char *argv[CRIU_ARGV_MAX];

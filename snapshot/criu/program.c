@@ -38,7 +38,8 @@ static int join(char *buf, size_t size, const char *dir, const char *name)
 
 /*
  * CRIU runs under a copy of ld.so of its own. A restored process takes over /proc/PID/exe, and the
- * kernel refuses that (EBUSY) while the old file, the ld.so that runs CRIU, is mapped by the engine.
+ * kernel refuses that (EBUSY) while the old file, the ld.so that runs CRIU, is mapped by the
+ * engine.
  */
 #define BUNDLE_LDSO "snapinit/ld-criu.so"
 #define PREFIX_LDSO "usr/libexec/ld-criu.so"
@@ -49,8 +50,7 @@ static int find_in_bundle(const char *dir, struct criu_program *ret)
 	if (join(ret->path, sizeof(ret->path), dir, "snapinit/criu") < 0 ||
 	    access(ret->path, X_OK) < 0)
 		return -ENOENT;
-	if (join(ret->ldso, sizeof(ret->ldso), dir, BUNDLE_LDSO) < 0 ||
-	    access(ret->ldso, X_OK) < 0)
+	if (join(ret->ldso, sizeof(ret->ldso), dir, BUNDLE_LDSO) < 0 || access(ret->ldso, X_OK) < 0)
 		return -ENOENT;
 	return join(ret->libpath, sizeof(ret->libpath), dir, ".");
 }

@@ -22,13 +22,14 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/process.h"
+
 #include "rpc.pb-c.h"
 
-#define PACKET_MAX      65536
-#define LOG_TAIL        65536
-#define GHOST_LIMIT     (64U << 20) /* bytes of an unlinked file kept in the images */
-#define FREEZE_TIMEOUT  10          /* seconds, CRIU's own alarm for stopping the tree */
-#define REASON_LINES    3
+#define PACKET_MAX     65536
+#define LOG_TAIL       65536
+#define GHOST_LIMIT    (64U << 20) /* bytes of an unlinked file kept in the images */
+#define FREEZE_TIMEOUT 10	   /* seconds, CRIU's own alarm for stopping the tree */
+#define REASON_LINES   3
 
 /* in the child: where CRIU finds and leaves its kernel-feature cache */
 static int prepare_child(void *arg)
@@ -113,7 +114,8 @@ void criu_session_close(struct criu_session *session)
 static bool is_harmless(const char *line)
 {
 	static const char *const harmless[] = {
-		"RLIMIT_NOFILE", "rlimit", "kdat", "XDG_RUNTIME_DIR", "Can't open pagemap", "netfilter",
+		"RLIMIT_NOFILE",      "rlimit",	   "kdat", "XDG_RUNTIME_DIR",
+		"Can't open pagemap", "netfilter",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(harmless); i++) {
@@ -205,8 +207,8 @@ static int recv_response(struct criu_session *session, uint64_t deadline_ns, enu
 				     err);
 	n = recv(session->sock, packet, sizeof(packet), MSG_DONTWAIT | MSG_TRUNC);
 	if (n <= 0)
-		return fail_with_log(session, code, n < 0 ? errno : EPIPE, "ended without an answer",
-				     err);
+		return fail_with_log(session, code, n < 0 ? errno : EPIPE,
+				     "ended without an answer", err);
 	if ((size_t)n > sizeof(packet))
 		return snap_fail(err, code, EMSGSIZE, "answer of CRIU too large");
 	*ret = criu_resp__unpack(NULL, (size_t)n, packet);
@@ -222,8 +224,8 @@ static int answer_notify(struct criu_session *session, const CriuResp *resp, cri
 	int r = 0;
 
 	if (notify && resp->notify && resp->notify->script)
-		r = notify(resp->notify->script,
-			   resp->notify->has_pid ? resp->notify->pid : 0, arg);
+		r = notify(resp->notify->script, resp->notify->has_pid ? resp->notify->pid : 0,
+			   arg);
 	*ret_refused |= r != 0;
 	req.type = CRIU_REQ_TYPE__NOTIFY;
 	req.has_notify_success = true;

@@ -26,14 +26,14 @@ struct criu_session {
 	char version[32]; /* "4.2.1", set by criu_session_version() */
 };
 
-#define CRIU_SESSION_NONE                                                                          \
+#define CRIU_SESSION_NONE \
 	((struct criu_session){.sock = FD_NONE, .log_fd = FD_NONE, .process = PIDREF_NONE})
 
 #define CRIU_INHERIT_MAX 3
 
 struct criu_inherit {
 	const char *key; /* "pipe:[4711]" as dumped */
-	int fd;          /* ours; CRIU gets it under the same number */
+	int fd;		 /* ours; CRIU gets it under the same number */
 };
 
 struct criu_start {
@@ -47,7 +47,7 @@ struct criu_options {
 	int work_fd; /* -1: the images folder */
 	bool unprivileged;
 	bool net_admin; /* we may use TCP repair */
-	int log_level;  /* CRIU's 1..4 */
+	int log_level;	/* CRIU's 1..4 */
 	uint64_t deadline_ns;
 	/* dump */
 	pid_t pid;
@@ -68,7 +68,8 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 void criu_session_close(struct criu_session *session);
 
 /* ask once; the session stays usable */
-int criu_session_version(struct criu_session *session, uint64_t deadline_ns, struct snap_error *err);
+int criu_session_version(struct criu_session *session, uint64_t deadline_ns,
+			 struct snap_error *err);
 
 /* SNAP_E_DUMP with CRIU's own words; 0 when all images are written */
 int criu_session_dump(struct criu_session *session, const struct criu_options *options,
