@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Whatever breaks in the middle of a capture or a wake: the engine answers, there is one of it, and
+one line names the cause. Afterwards the store still serves: the next start wakes from it or makes
+a snapshot.
+"""
+
+import os
+import random
+import re
+import signal
+import stat
+import time
+
+import pytest
+
+from lib import engines, namespaces
+from lib.starts import read_text, status_field, wait_until
+
+CAPTURE_STEPS = ("rights", "ready", "warm-up", "oracle", "store", "quiet", "freeze", "dump", "seal",
+                 "verify", "publish")
+WAKE_STEPS = ("open", "criu-start", "gate", "budget", "digests-start", "files", "criu", "digests",
+              "resume", "answer")
+CAUSES = {"fail": "SNAPINIT_FAULT", "kill": "signal 9|killed|died|ended", "hang": "longer|time|late"}
+
+
+@pytest.fixture(autouse=True)
+def faults(programs):
+    if not programs.has_faults():
+        pytest.skip("this build has no fault points (CMAKE_BUILD_TYPE=Debug has)")
+
+
+@pytest.fixture(scope="module")
+def good(module_bench, programs):
+    """A good snapshot, its engine, and what that answers."""
+    engine = engines.forktree(programs)
+    store, answer = module_bench.captured(engine)
+    return store, engine, answer
+
+
+def assert_one_engine_and_no_tools(start, engine):
+    wait_until(lambda: f"workers stay: {start.tools()}", lambda: not start.tools(), 8)
+    # what was killed may take a moment to be gone
+    wait_until(lambda: f"not one engine: {start.processes()}",
+               lambda: len(start.engine_roots()) == 1, 3)
+    roots = start.engine_roots()
+    assert roots[0][2] == os.path.basename(engine.argv[0])[:15], roots
+    everyone = start.processes()
+    assert all(not status_field(entry[0], "State").lower().startswith("t") for entry in everyone)
+    return roots[0][1]
+
+
+def assert_capture_failed(start, engine, answer, cause):
+    records = start.records("capture.failed", "capture.done")
+    assert [record["event"] for record in records] == ["capture.failed"], start.tail()
+    assert re.search(cause, records[0]["msg"]), records[0]["msg"]
+    assert engine.ask(start) == answer
+    assert_one_engine_and_no_tools(start, engine)
+    assert start.http(engine.port, "/check")[1] == b"PASS\n"
+    # a cold boot only if the engine was found harmed
+    assert len(start.records("boot.cold")) == 1 + len(start.records("engine.harmed")), start.tail()
+
+
+def assert_cold_after(start, engine, answer, cause):
+    start.wait_record("boot.cold", "wake.done", seconds=40)
+    assert engine.ask(start) == answer
+    records = start.records("wake.failed", "wake.refused", "wake.done")
+    assert [record["event"] for record in records] == ["wake.failed"], start.tail()
+    assert re.search(cause, records[0]["msg"]), records[0]["msg"]
+    assert len(start.records("boot.cold")) == 1, start.tail()
+    assert_one_engine_and_no_tools(start, engine)
+
+
+def assert_store_serves(bench, store, engine, answer, *, killed=False):
+    """
+    No half-made generation and no lock stands in the way of the next start. A killed worker's
+    lease does until it expires: from another container nobody can tell that it is dead.
+    """
+    with bench.start(store, engine, capture="first-boot") as start:
+        record = start.wait_record("wake.done", "capture.done", "capture.failed")
+        assert engine.ask(start) == answer
+        if killed and record["event"] == "capture.failed":
+            assert "lease" in record["msg"], record
+            return
+        assert record["event"] != "capture.failed", start.tail()
+        made = [name for name in os.listdir(store) if name.startswith("gen-")]
+        assert len(made) == 1 or killed, made
+
+
+# --- at every step
+
+
+@pytest.mark.parametrize("how", ["fail", "kill", "hang"])
+@pytest.mark.parametrize("step", CAPTURE_STEPS)
+def test_capture_that_breaks_at_a_step_leaves_the_engine_be(bench, step, how):
+    engine = engines.forktree(bench.programs)
+    store = bench.workplace.store()
+    extra = ["--capture-timeout", "700ms"] if how == "hang" else []
+    with bench.start(store, engine, capture="first-boot", extra=extra,
+                     env={"SNAPINIT_FAULT": f"capture.{step}={how}"}) as start:
+        start.wait_record("capture.failed", "capture.done")
+        answer = engine.ask(start)
+        assert_capture_failed(start, engine, answer, CAUSES[how])
+    assert_store_serves(bench, store, engine, answer, killed=how != "fail")
+
+
+@pytest.mark.parametrize("how", ["fail", "kill", "hang"])
+@pytest.mark.parametrize("step", WAKE_STEPS)
+def test_wake_that_breaks_at_a_step_ends_in_an_engine(bench, good, full, step, how):
+    store, engine, answer = good
+    if (step, how) == ("answer", "hang") and not full:
+        pytest.skip("takes 10 s: SNAP_FULL=1")
+    extra = ["--wake-timeout", "1s"] if how == "hang" else []
+    with bench.start(store, engine, extra=extra,
+                     env={"SNAPINIT_FAULT": f"wake.{step}={how}"}) as start:
+        if step == "answer" and how != "fail":
+            # the engine answers already: it is kept, and what became of the worker is told
+            record = start.wait_record("worker.lost", "boot.cold", seconds=20)
+            assert record["event"] == "worker.lost", start.tail()
+            assert engine.ask(start) == answer
+            assert not start.records("boot.cold")
+            assert_one_engine_and_no_tools(start, engine)
+        else:
+            assert_cold_after(start, engine, answer, CAUSES[how])
+    with bench.start(store, engine) as start:
+        assert start.wait_record("wake.done", "boot.cold")["event"] == "wake.done", start.tail()
+
+
+# --- CRIU
+
+
+def criu_at_work(start):
+    """The CRIU that has stopped the engine, caught in the act."""
+    roots = start.engine_roots()
+    if not roots or not status_field(roots[0][0], "State").startswith("t"):
+        return None
+    tools = start.tools("criu")
+    return tools[0][0] if tools else None
+
+
+def spin(what, condition, seconds=20):
+    """As wait_until(), but without a pause: the moment is short."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+    raise AssertionError(f"no {what} within {seconds} s")
+
+
+@pytest.mark.parametrize("number,cause,delay_ms", [
+    (signal.SIGKILL, "CRIU.*(ended|killed|without)", 0),
+    (signal.SIGKILL, "CRIU.*(ended|killed|without)", 8),
+    (signal.SIGKILL, "CRIU.*(ended|killed|without)", 25),
+    (signal.SIGSTOP, "longer|deadline|time", 0),
+    (signal.SIGSTOP, "longer|deadline|time", 15),
+])
+def test_criu_that_breaks_in_mid_dump(bench, number, cause, delay_ms):
+    engine = engines.pyservice(bench.programs)
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="first-boot",
+                     extra=["--capture-timeout", "2500ms"]) as start:
+        answer = engine.ask(start)
+        criu = spin("CRIU at work", lambda: criu_at_work(start))
+        time.sleep(delay_ms / 1000)
+        try:
+            os.kill(criu, number)
+        except ProcessLookupError:
+            pytest.skip("this dump was faster than that")
+        record = start.wait_record("capture.failed", "capture.done")
+        if record["event"] == "capture.done":
+            pytest.skip("this dump was faster than that")
+        start.wait_record("engine.unharmed", "engine.harmed", seconds=30)
+        assert engine.ask(start) == answer
+        assert_capture_failed(start, engine, answer, cause)
+    assert_store_serves(bench, store, engine, answer, killed=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+@pytest.mark.parametrize("delay_ms", [0, 5, 15, 30])
+def test_criu_that_breaks_in_mid_wake(bench, good, number, delay_ms):
+    store, engine, answer = good
+    with bench.start(store, engine, extra=["--wake-timeout", "1s"]) as start:
+        criu = spin("CRIU", lambda: start.tools("criu"))[0][0]
+        time.sleep(delay_ms / 1000)
+        try:
+            os.kill(criu, number)
+        except ProcessLookupError:
+            pytest.skip("this wake was faster than that")
+        record = start.wait_record("boot.cold", "wake.done", seconds=20)
+        if record["event"] == "wake.done":
+            assert engine.ask(start) == answer
+            assert_one_engine_and_no_tools(start, engine)
+        else:
+            assert_cold_after(start, engine, answer, "CRIU|deadline|longer|time")
+    with bench.start(store, engine) as start:
+        assert start.wait_record("wake.done", "boot.cold")["event"] == "wake.done", start.tail()
+
+
+def script(folder, text):
+    path = os.path.join(folder, "criu-wrapper")
+    with open(path, "w", encoding="utf-8") as out:
+        out.write(f"#!/bin/sh\n{text}")
+    os.chmod(path, 0o755)
+    return path
+
+
+@pytest.mark.parametrize("text,cause", [
+    ("exit 3", "CRIU"),
+    ("echo rubbish >&2; kill -SEGV $$", "CRIU"),
+    ("exec /bin/cat", "CRIU"),
+], ids=["exits", "crashes", "talks nonsense"])
+def test_capture_with_a_criu_that_is_none(bench, text, cause):
+    engine = engines.static_service(bench.programs)
+    store = bench.workplace.store()
+    programs = type(bench.programs)()
+    programs.criu = script(bench.workplace.folder("wrapper"), text)
+    with bench.start(store, engine, capture="first-boot", programs=programs) as start:
+        start.wait_record("capture.failed", "capture.done")
+        assert_capture_failed(start, engine, engine.ask(start), cause)
+
+
+# --- the disk
+
+
+@pytest.fixture
+def small_store(workplace):
+    path = workplace.folder("small")
+    namespaces.mount("tmpfs", path, "tmpfs", 0, "mode=700,size=160m")
+    yield path
+    namespaces.umount(path)
+
+
+def test_disk_that_is_too_small_is_told_before_the_freeze(bench, small_store):
+    engine = engines.static_service(bench.programs)
+    namespaces.mount(None, small_store, None, namespaces.MS_REMOUNT, "mode=700,size=2m")
+    with bench.start(small_store, engine, capture="first-boot") as start:
+        answer = engine.ask(start)
+        start.wait_record("capture.failed", "capture.done")
+        assert_capture_failed(start, engine, answer, "space|MiB|full")
+        assert not [name for name in os.listdir(small_store) if name.startswith("gen-")]
+
+
+def test_disk_that_fills_in_mid_dump(bench, small_store):
+    """The one CRIU that is started when its images folder exists is the one that dumps."""
+    engine = engines.pyservice(bench.programs)
+    programs = type(bench.programs)()
+    programs.criu = script(
+        bench.workplace.folder("wrapper"),
+        f"[ \"$1\" != swrk ] || [ ! -d {small_store}/gen-1/criu ] ||"
+        f" mount -o remount,size=8m {small_store}\n"
+        f"exec {bench.programs.prefix}/bin/criu \"$@\"\n")
+    with bench.start(small_store, engine, capture="first-boot", programs=programs,
+                     caps=None) as start:
+        answer = engine.ask(start)
+        start.wait_record("capture.failed", "capture.done")
+        assert_capture_failed(start, engine, answer, "No space left|space|ENOSPC|28")
+        assert not [name for name in os.listdir(small_store) if name.startswith("gen-")]
+    namespaces.mount(None, small_store, None, namespaces.MS_REMOUNT, "mode=700,size=160m")
+    assert_store_serves(bench, small_store, engine, answer)
+
+
+def test_store_that_cannot_be_written(bench):
+    engine = engines.static_service(bench.programs)
+    store = bench.workplace.store()
+    namespaces.mount(store, store, None, namespaces.MS_BIND)
+    try:
+        namespaces.mount(None, store, None,
+                         namespaces.MS_REMOUNT | namespaces.MS_BIND | namespaces.MS_RDONLY)
+        with bench.start(store, engine, capture="first-boot") as start:
+            answer = engine.ask(start)
+            start.wait_record("capture.failed", "capture.done")
+            assert_capture_failed(start, engine, answer, "[Rr]ead-only")
+    finally:
+        namespaces.umount(store)
+
+
+# --- the worker, at any moment
+
+
+def kill_worker_after(start, seconds):
+    """True when there was one to kill."""
+    worker = spin("worker", lambda: start.tools("snapworker"))[0][0]
+    time.sleep(seconds)
+    try:
+        os.kill(worker, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_worker_killed_at_any_moment_of_a_capture(bench, seed):
+    engine = engines.forktree(bench.programs)
+    store = bench.workplace.store()
+    wait = random.Random(seed).uniform(0, 0.25)
+    with bench.start(store, engine, capture="first-boot") as start:
+        start.wait_record("boot.cold")  # the worker before was for the wake that was not to be
+        kill_worker_after(start, wait)
+        answer = engine.ask(start)
+        record = start.wait_record("capture.failed", "capture.done")
+        if record["event"] == "capture.failed":
+            wait_until(lambda: f"unclear: {start.processes()}\n{start.tail()}",
+                       lambda: not start.tools(), 10)
+            assert_capture_failed(start, engine, engine.ask(start), "worker|signal 9")
+        assert engine.ask(start) == answer
+        assert_one_engine_and_no_tools(start, engine)
+    assert_store_serves(bench, store, engine, answer, killed=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_worker_killed_at_any_moment_of_a_wake(bench, good, seed):
+    store, engine, answer = good
+    wait = random.Random(seed).uniform(0, 0.12)
+    with bench.start(store, engine) as start:
+        kill_worker_after(start, wait)
+        record = start.wait_record("boot.cold", "wake.done", "worker.lost")
+        assert engine.ask(start) == answer
+        if record["event"] == "boot.cold":
+            assert_cold_after(start, engine, answer, "worker|signal 9")
+        assert_one_engine_and_no_tools(start, engine)
+    assert stat.S_ISREG(os.stat(os.path.join(store, "current")).st_mode)
+    assert read_text(os.path.join(store, "current")) == "gen-1\n"
