@@ -8,9 +8,12 @@
 
 #include "common/procfs.h"
 
+#define SESSION_SCANS_MAX 8 /* a dying process may be seen again */
+
 struct scan {
 	const struct descendants_spare *spare;
 	pid_t self;
+	pid_t session;
 	int sig;
 	bool tree_only; /* signal the spared tree instead of the rest */
 	int found;
@@ -51,6 +54,30 @@ int descendants_kill(const struct descendants_spare *spare)
 	int r = procfs_each_pid(look_at, &scan);
 
 	return r < 0 ? r : scan.found;
+}
+
+static int look_at_session(pid_t pid, void *arg)
+{
+	struct scan *scan = arg;
+	struct proc_stat stat;
+
+	if (pid == scan->self || procfs_stat(pid, &stat) < 0 || stat.session != scan->session ||
+	    stat.state == 'Z' || stat.state == 'X' || !procfs_is_descendant(pid, scan->self))
+		return 0;
+	if (kill(pid, SIGKILL) == 0)
+		scan->found++;
+	return 0;
+}
+
+void descendants_kill_session(pid_t session)
+{
+	/* again while there was one: it may have forked behind the scan */
+	for (int i = 0; i < SESSION_SCANS_MAX; i++) {
+		struct scan scan = {.self = getpid(), .session = session};
+
+		if (procfs_each_pid(look_at_session, &scan) < 0 || scan.found == 0)
+			return;
+	}
 }
 
 int descendants_signal_tree(pid_t root, int sig)

@@ -25,6 +25,12 @@ struct descendants_spare {
  */
 int descendants_kill(const struct descendants_spare *spare);
 
+/*
+ * KILL what a dead worker left of its session: CRIU, and what CRIU forked, which no death signal
+ * reaches. The worker leads a session of its own, and the engine never runs in it.
+ */
+void descendants_kill_session(pid_t session);
+
 /* send sig to root, everything below it and its session; the number reached or -errno */
 int descendants_signal_tree(pid_t root, int sig);
 

@@ -299,6 +299,7 @@ static void on_death(pid_t pid, int status, void *arg)
 		bool active = worker_is_active(worker);
 
 		worker_forget(worker);
+		descendants_kill_session(pid);
 		if (active)
 			tell(init, &(struct event){.type = EVENT_WORKER_EXIT, .status = status});
 	} else {

@@ -154,6 +154,21 @@ static void test_signal_reaches_the_tree_only(void **state)
 	sweep(&nothing);
 }
 
+static void test_a_dead_leaders_session_dies_and_others_live(void **state)
+{
+	const struct descendants_spare nothing = {.root = 0};
+	pid_t leader, left, other, its_child;
+
+	(void)state;
+	left = start_pair(&leader, true, true);
+	its_child = start_pair(&other, true, false);
+	descendants_kill_session(leader);
+	assert_int_equal(waitpid(left, NULL, 0), left);
+	assert_true(is_alive(other));
+	assert_true(is_alive(its_child));
+	sweep(&nothing);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -162,6 +177,7 @@ int main(void)
 		cmocka_unit_test(test_spared_tree_and_its_session_live_on),
 		cmocka_unit_test(test_older_processes_live_on),
 		cmocka_unit_test(test_signal_reaches_the_tree_only),
+		cmocka_unit_test(test_a_dead_leaders_session_dies_and_others_live),
 	};
 
 	return cmocka_run_group_tests(tests, adopt, NULL);
