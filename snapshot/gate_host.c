@@ -27,8 +27,8 @@
 #endif
 
 #define QUOTE_MAX	 80
-#define MIB		 (1024 * 1024)
-#define MEMORY_WORKSPACE (64ULL * MIB) /* CRIU, the worker and page tables beside the engine */
+#define MIB		 ((uint64_t)1048576)
+#define MEMORY_WORKSPACE (64 * MIB) /* CRIU, the worker and page tables beside the engine */
 
 static const char *const cap_names[] = {
 	"CHOWN",

@@ -13,7 +13,7 @@
 #include "common/cleanup.h"
 
 #define SALT_BYTES    16
-#define SALT_DIGITS   (2 * SALT_BYTES)
+#define SALT_DIGITS   32U /* two for a byte */
 #define SHA256_DIGITS 64
 
 /*

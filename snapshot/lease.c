@@ -189,7 +189,7 @@ static int create_lease(int dir_fd, const struct lease *lease)
 	return r;
 }
 
-/* judged: what was read, NULL if unreadable. 0, or -EBUSY when it is another one by now */
+/* judged: what was read, NULL if unreadable. 0, or negative when it is another one by now */
 static int break_lease(int dir_fd, const struct lease *judged, const char *own_token)
 {
 	char aside[64];
@@ -202,8 +202,8 @@ static int break_lease(int dir_fd, const struct lease *judged, const char *own_t
 		return errno == ENOENT ? 0 : -errno;
 	r = read_lease(dir_fd, aside, &moved, &age_ms);
 	if (r == 0 && (!judged || strcmp(moved.token, judged->token) != 0)) {
-		(void)linkat(dir_fd, aside, dir_fd, LEASE_NAME, 0);
-		r = -EBUSY;
+		/* a third one may have taken the place: the holder finds out at lease_check() */
+		r = linkat(dir_fd, aside, dir_fd, LEASE_NAME, 0) < 0 ? -ESTALE : -EBUSY;
 	} else {
 		r = 0;
 	}

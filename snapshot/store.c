@@ -31,7 +31,7 @@
 #define NUMBER_MAX	 999999999UL
 #define PUBLISH_LEASE_MS 60000U
 #define BEGIN_ATTEMPTS	 16
-#define MIB		 (1024 * 1024)
+#define MIB		 ((uint64_t)1048576)
 
 static unsigned long name_number(const char *name)
 {

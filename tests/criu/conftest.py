@@ -12,7 +12,7 @@ from lib.starts import HostStart  # noqa: E402
 
 
 def pytest_addoption(parser):
-    parser.addoption("--full", action="store_true", default=bool(os.environ.get("SNAP_FULL")),
+    parser.addoption("--full", action="store_true", default=bool(os.environ.get("SNAP_TEST_FULL")),
                      help="as many repetitions as the acceptance asks for, in every setting")
 
 

@@ -11,7 +11,7 @@ if ! "$python" -c 'import pytest' 2>/dev/null; then
 fi
 file=$1
 shift
-[ -z "$SNAP_FULL" ] || set -- --full "$@"
+[ -z "$SNAP_TEST_FULL" ] || set -- --full "$@"
 out=$(mktemp) || exit 1
 trap 'rm -f "$out"' EXIT
 "$python" -m pytest -p no:cacheprovider -q -rs --durations=5 "$here/$file" "$@" >"$out" 2>&1

@@ -109,7 +109,7 @@ def test_capture_that_breaks_at_a_step_leaves_the_engine_be(bench, step, how):
 def test_wake_that_breaks_at_a_step_ends_in_an_engine(bench, good, full, step, how):
     store, engine, answer = good
     if (step, how) == ("answer", "hang") and not full:
-        pytest.skip("takes 10 s: SNAP_FULL=1")
+        pytest.skip("takes 10 s: SNAP_TEST_FULL=1")
     extra = ["--wake-timeout", "1s"] if how == "hang" else []
     with bench.start(store, engine, extra=extra,
                      env={"SNAPINIT_FAULT": f"wake.{step}={how}"}) as start:

@@ -92,10 +92,11 @@ class Container(Start):
     def __init__(self, workplace, args, *, store=None, store_readonly=False, setting="B",
                  filtered=None, uid=0, gid=None, env=None, cwd="/", readonly=False, tmp=True,
                  shm=True, net="own", stdio=None, terminal=False, no_new_privs=False,
-                 nofile=None, memory=None, hostname=None, binds=(), caps=None):
+                 nofile=None, memory=None, hostname=None, binds=(), caps=None, base="/"):
         Container.count += 1
         self.name = f"snap-{os.getpid()}-{Container.count}"
         super().__init__(workplace.folder(self.name), own_net=net == "own")
+        self.base = base  # folder that the fresh root is laid over
         self.hostname = hostname or f"host-{Container.count}"
         self.root = os.path.join(self.folder, "root")
         self.runtime = os.path.join(self.folder, "crun")
@@ -133,7 +134,7 @@ class Container(Start):
         for path in (upper, work, self.root, self.runtime):
             os.mkdir(path, 0o755)
         namespaces.mount("overlay", self.root, "overlay", 0,
-                         f"lowerdir=/,upperdir={upper},workdir={work}")
+                         f"lowerdir={self.base},upperdir={upper},workdir={work}")
         for entry in more:
             os.makedirs(self.root + entry["destination"], exist_ok=True)
 

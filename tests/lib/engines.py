@@ -3,12 +3,13 @@
 
 import json
 import os
+import subprocess
 import shutil
 from dataclasses import dataclass, field, replace
 
 PYTHON = "/usr/bin/python3"  # the distribution's own: one earlier in PATH may lack numpy
 
-MODEL_PATHS = (os.environ.get("SNAP_MODEL"), "/work/shared/models/stories260K.gguf")
+SHARED_MODEL = "../shared/models/stories260K.gguf"  # from the project's root
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,22 @@ def _fixture(programs, name, port, *more, **options):
     return _served(name, argv, port, **options)
 
 
+def model_for(programs):
+    """The real small model where it is at hand, else one of noise that the project makes."""
+    real = os.environ.get("SNAP_MODEL") or os.path.normpath(
+        os.path.join(programs.source, SHARED_MODEL))
+    if os.path.exists(real):
+        return os.path.realpath(real)
+    made = os.path.join(programs.build, "tiny.gguf")
+    if not os.path.exists(made):
+        subprocess.run(["/usr/bin/python3", os.path.join(programs.source, "tools/make_tiny_gguf.py"),
+                        "--out", made + ".new"], check=True, stdout=subprocess.DEVNULL)
+        os.rename(made + ".new", made)
+    return made
+
+
 def llama(programs, port=8085):
-    model = next((path for path in MODEL_PATHS if path and os.path.exists(path)), None)
-    if model is None:
-        return None
+    model = model_for(programs)
     body = json.dumps({"prompt": "Once upon a time", "n_predict": 12, "temperature": 0, "seed": 1,
                        "cache_prompt": False, "ignore_eos": True})
     argv = [os.path.join(programs.prefix, "bin/llama-server"), "-m", model, "--host", "127.0.0.1",
