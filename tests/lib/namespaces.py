@@ -101,3 +101,22 @@ def in_network_of(pid, call):
 
 def hostname_of(pid):
     return inside(pid, "uts", CLONE_NEWUTS, socket.gethostname)
+
+
+def hidden_by(points):
+    """Folders of ours that a tmpfs on one of the mount points would hide: a clone below /tmp."""
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+    ours = [os.environ.get("SNAP_SOURCE") or here]
+    ours.append(os.path.realpath(os.path.join(ours[0], "../shared")))
+    return [path for path in ours if os.path.isdir(path)
+            and any(path.startswith(point + "/") for point in points)]
+
+
+def mount_over(point, options):
+    """A tmpfs on point that leaves what is ours below it in sight."""
+    kept = [(path, os.open(path, os.O_PATH | os.O_DIRECTORY)) for path in hidden_by([point])]
+    mount("tmpfs", point, "tmpfs", 0, options)
+    for path, fd in kept:
+        os.makedirs(path, exist_ok=True)
+        mount(f"/proc/self/fd/{fd}", path, None, MS_BIND | MS_REC)
+        os.close(fd)

@@ -259,8 +259,8 @@ class HostStart(Start):
                 os._exit(os.waitstatus_to_exitcode(status) & 0xff)
             namespaces.mount("proc", "/proc", "proc")
             if tmp:
-                namespaces.mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")
-                namespaces.mount("tmpfs", "/dev/shm", "tmpfs", 0, "mode=1777")
+                namespaces.mount_over("/tmp", "mode=1777")
+                namespaces.mount_over("/dev/shm", "mode=1777")
             if own_net:
                 namespaces.loopback_up()
             _set_hostname(hostname)
