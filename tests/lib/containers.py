@@ -110,7 +110,7 @@ class Container(Start):
         profile = oci.seccomp_for(oci.find_seccomp_profile(), rights) if has_filter else None
         more = [{"destination": to, "type": "bind", "source": source,
                  "options": ["bind", mode]} for source, to, mode in binds]
-        if tmp:
+        if tmp and base == "/":
             more += [{"destination": path, "type": "bind", "source": path,
                       "options": ["rbind", "rw"]}
                      for path in namespaces.hidden_by(["/tmp", "/run"])]
