@@ -203,6 +203,15 @@ class PyService(Engine):
         return body.decode()
 
 
+class IndexService(PyService):
+    """The same service with a boot that works: it indexes texts, as a retrieval service does."""
+
+    name = "pyservice --index"
+
+    def command(self):
+        return super().command() + ["--index"]
+
+
 class Start:
     """`snapctl run` in the foreground of nothing, ended by TERM."""
 
@@ -402,7 +411,7 @@ def parse_args():
 
 def measure_all(args, work):
     measures = [Measure(args, LlamaServer(args.prefix, work), work),
-                Measure(args, PyService(), work)]
+                Measure(args, PyService(), work), Measure(args, IndexService(), work)]
     for measure in measures:
         measure.run()
     rows = [measure.row() for measure in measures]
