@@ -345,8 +345,8 @@ static int dump_once(struct capture *c, struct snap_error *err)
 		return r;
 	}
 	if (r < 0) {
-		/* no answer: CRIU was killed, or hangs and will be */
-		c->result->may_be_harmed = r == -ETIMEDOUT || r == -EPIPE || r == -ECONNRESET;
+		/* without CRIU's last word the tree may be stopped, or hold its parasite */
+		c->result->may_be_harmed = !c->session.answered;
 		return r;
 	}
 	return 0;

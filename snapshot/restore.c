@@ -289,7 +289,7 @@ static const struct step restore_steps[] = {
 	{"budget", step_budget, NULL},
 	{"digests-start", step_digests_start, undo_digests_start},
 	{"files", step_files, undo_files},
-	{"criu", step_criu, NULL},
+	{"criu", step_criu, undo_criu_start},
 	{"digests", step_digests, NULL},
 	{"resume", step_resume, NULL},
 	{"answer", step_answer, NULL},

@@ -94,6 +94,7 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	}
 	ret->sock = TAKE_FD(ours);
 	ret->log_fd = TAKE_FD(log_fd);
+	ret->answered = false;
 	ret->version[0] = '\0';
 	return 0;
 }
@@ -254,6 +255,7 @@ static int converse(struct criu_session *session, const CriuReq *req, const stru
 	}
 	if (r < 0)
 		return r;
+	session->answered = true;
 	if (!resp->success) {
 		int errnum = resp->has_cr_errno ? resp->cr_errno : 0;
 

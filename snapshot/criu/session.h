@@ -23,6 +23,7 @@ struct criu_session {
 	int sock;
 	int log_fd; /* memfd, readable when CRIU failed */
 	struct pidref process;
+	bool answered;	  /* the final response came: what CRIU held is let go or dumped */
 	char version[32]; /* "4.2.1", set by criu_session_version() */
 };
 
