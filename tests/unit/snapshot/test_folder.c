@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -63,6 +65,40 @@ static void test_removal_has_a_bounded_depth(void **state)
 	assert_int_equal(renameat(box.fd, "d/d", box.fd, "e"), 0);
 	assert_int_equal(folder_remove(box.fd, "e"), 0);
 	sandbox_done(&box);
+}
+
+static int remove_with_mount(void *arg)
+{
+	struct sandbox box = *(const struct sandbox *)arg;
+	char path[128];
+
+	(void)sandbox_path(&box, "gone/mount", path, sizeof(path));
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", path, "tmpfs", 0, NULL) < 0)
+		return 77;
+	/* the descriptor from before is one of the other mount namespace */
+	box.fd = open(box.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	sandbox_put_text(&box, "gone/mount/keep", "x");
+	if (folder_remove(box.fd, "gone") != -EXDEV)
+		return 1;
+	return sandbox_has(&box, "gone/mount/keep") ? 0 : 2;
+}
+
+static void test_removal_stops_at_another_file_system(void **state)
+{
+	struct sandbox box;
+	int r;
+
+	(void)state;
+	sandbox_init(&box);
+	sandbox_put_text(&box, "gone/mount/under", "x");
+	r = sandbox_run(0, remove_with_mount, &box);
+	sandbox_done(&box);
+	if (r == 77) {
+		print_message("SKIP: no right to mount\n");
+		skip();
+	}
+	assert_int_equal(r, 0);
 }
 
 static void test_sync_makes_all_private(void **state)
@@ -126,6 +162,7 @@ int main(void)
 		cmocka_unit_test(test_removal_takes_everything_below),
 		cmocka_unit_test(test_removal_takes_links_and_not_what_they_name),
 		cmocka_unit_test(test_removal_has_a_bounded_depth),
+		cmocka_unit_test(test_removal_stops_at_another_file_system),
 		cmocka_unit_test(test_sync_makes_all_private),
 		cmocka_unit_test(test_each_entry_is_seen_once_and_again),
 	};
