@@ -15,8 +15,9 @@ import pytest
 
 from lib import engines, namespaces, snaplog
 from lib.containers import default_env
-from lib.starts import read_text, status_field
+from lib.starts import read_text, status_field, wait_until
 
+CLIENT_PAUSE_S = 0.05  # without a pause there is no moment at which setting B could dump
 SERVING_GAP_S = 2.0  # the longest silence of an engine that is being captured
 
 
@@ -32,7 +33,7 @@ class Client(threading.Thread):
         self.start()
 
     def run(self):
-        while not self.over.wait(0.02):
+        while not self.over.wait(CLIENT_PAUSE_S):
             self.answers.append((time.monotonic(), self.engine.try_ask(self.start_of)))
 
     def stop(self):
@@ -67,13 +68,13 @@ def capture_while_serving(boxes, engine, **options):
         try:
             done = start.wait_record("capture.done", "capture.failed", seconds=90)
             when = time.monotonic()
-            time.sleep(0.5)
+            wait_until("answer to a request made after the capture",
+                       lambda: any(at > when for at, _ in served(client.answers)), 5)
         finally:
             answers = client.stop()
         assert done["event"] == "capture.done", start.tail()
         good = served(answers)
         assert {text for _, text in good} == {answer}
-        assert any(at > when for at, _ in good), "no answer after the capture"
         gaps = [b[0] - a[0] for a, b in zip(good, good[1:])]
         assert max(gaps) < SERVING_GAP_S, f"silent for {max(gaps):.2f} s"
         assert len(start.records("boot.cold")) == 1

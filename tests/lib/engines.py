@@ -65,8 +65,9 @@ def llama(programs, port=8085):
     model = model_for(programs)
     body = json.dumps({"prompt": "Once upon a time", "n_predict": 12, "temperature": 0, "seed": 1,
                        "cache_prompt": False, "ignore_eos": True})
+    # one thread: two of ggml's wait for each other spinning, for seconds on a machine that is busy
     argv = [os.path.join(programs.prefix, "bin/llama-server"), "-m", model, "--host", "127.0.0.1",
-            "--port", str(port), "-c", "256", "-np", "1", "-t", "2", "--no-webui"]
+            "--port", str(port), "-c", "256", "-np", "1", "-t", "1", "--no-webui"]
     return Engine("llama-server", tuple(argv), port, path="/completion", method="POST", body=body,
                   stable=lambda answer: json.loads(answer)["content"].encode())
 

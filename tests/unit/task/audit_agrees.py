@@ -63,7 +63,7 @@ def first_error(path):
     with open(path, errors="replace") as log:
         for line in log:
             if "Error (" in line:
-                errors.append(line.split("): ", 1)[-1].strip())
+                errors.append(" ".join(line.split("): ", 1)[-1].split()))
     telling = [e for e in errors if not any(word in e for word in NOISE)]
     return (telling or errors or ["no error line"])[0]
 
@@ -140,25 +140,22 @@ def inside(args):
         bounds = ",".join(["-all"] + [f"+{cap}" for cap in DOCKER_CAPS])
         os.execvp("setpriv", ["setpriv", "--bounding-set", bounds, "--inh-caps", "-all",
                               sys.executable, __file__, "--dropped", *sys.argv[1:]])
-    work = tempfile.mkdtemp(prefix="snap-agrees-")
+    work = os.environ["SNAP_HELD_DIR"]
     bad = tried = 0
-    try:
-        for kind in kinds(args):
-            start = time.monotonic()
-            absent, lines, answer, cause = try_kind(args, work, kind[0])
-            reap()
-            if absent:
-                print(f"{kind[0]}: SKIP: not offered here: {absent}", flush=True)
-                continue
-            tried += 1
-            wrong = judge(kind, lines, answer)
-            bad += wrong is not None
-            if args.table or wrong:
-                seconds = time.monotonic() - start
-                print(f"{kind[0]}\t{seconds:.1f} s\t{answer}\t{cause}\t{' / '.join(lines)}"
-                      + (f"\tWRONG: {wrong}" if wrong else ""), flush=True)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    for kind in kinds(args):
+        start = time.monotonic()
+        absent, lines, answer, cause = try_kind(args, work, kind[0])
+        reap()
+        if absent:
+            print(f"{kind[0]}: SKIP: not offered here: {absent}", flush=True)
+            continue
+        tried += 1
+        wrong = judge(kind, lines, answer)
+        bad += wrong is not None
+        if args.table or wrong:
+            seconds = time.monotonic() - start
+            print(f"{kind[0]}\t{seconds:.1f} s\t{answer}\t{cause}\t{' / '.join(lines)}"
+                  + (f"\tWRONG: {wrong}" if wrong else ""), flush=True)
     print(f"{tried} kinds tried, {bad} disagree")
     return 1 if bad or not tried else 0
 
@@ -171,10 +168,13 @@ def main():
         skip("needs root for namespaces")
     if not os.access(args.criu, os.X_OK):
         skip(f"no CRIU at {args.criu}")
-    with tempfile.TemporaryFile() as null:
-        sys.exit(subprocess.run(["unshare", "--pid", "--mount", "--fork", "--mount-proc",
+    # outside of the new mount namespace: what is mounted below goes with it
+    with tempfile.TemporaryDirectory(prefix="snap-agrees-") as work:
+        result = subprocess.run(["unshare", "--pid", "--mount", "--fork", "--mount-proc",
                                  "--kill-child", sys.executable, __file__, "--inside",
-                                 *sys.argv[1:]], stdin=null).returncode)
+                                 *sys.argv[1:]], stdin=subprocess.DEVNULL,
+                                env={**os.environ, "SNAP_HELD_DIR": work})
+    sys.exit(result.returncode)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@
 
 static int list(bool unprivileged)
 {
-	for (size_t i = 0; i < n_holdings; i++) {
-		const struct holding *holding = &holdings[i];
+	const struct holding *holding;
+
+	for (size_t i = 0; (holding = holding_at(i)) != NULL; i++) {
 		enum criu_answer answer = unprivileged ? holding->criu_unprivileged : holding->criu;
 		const char *finding =
 			unprivileged ? holding->finding_unprivileged : holding->finding;

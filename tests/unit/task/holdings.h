@@ -4,8 +4,8 @@
 
 /*
  * What a process can hold, one kind an entry, with what the audit must say of it and what CRIU
- * does with it. The unit test forks a child for each; tests/criu-style agreement is checked by
- * audit_agrees.py with the program `hold`, which holds one kind and waits.
+ * does with it. test_audit.c forks a child for each; audit_agrees.py asks CRIU, with the program
+ * `hold`, which holds one kind and waits.
  */
 
 #include <stdbool.h>
@@ -27,9 +27,8 @@ struct holding {
 	const char *beyond; /* why the audit finds what CRIU dumps */
 };
 
-extern const struct holding holdings[];
-extern const size_t n_holdings;
-
+/* NULL behind the last */
+const struct holding *holding_at(size_t i);
 const struct holding *holding_find(const char *name);
 
 /* run it in a child that then waits; the child's pid, or -errno from hold() */
