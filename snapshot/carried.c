@@ -142,78 +142,131 @@ static struct manifest_file *add_file(struct manifest *m, const struct open_file
 	return bigger;
 }
 
-static int copy_in(struct collector *c, struct manifest_file *entry, struct snap_error *err)
+/* all of it, and not a byte less: a file may shrink under our hands */
+static int copy_whole(int from, int to, uint64_t size, enum snap_code code, struct snap_error *err)
 {
-	snap_cleanup_close int from = FD_NONE;
+	struct stat st;
+	int r = io_copy_fd(from, to, size, err);
+
+	if (r < 0)
+		return r;
+	if (fstat(to, &st) < 0 || (uint64_t)st.st_size != size)
+		return snap_fail(err, code, ENODATA, "it has fewer than %" PRIu64 " bytes", size);
+	return 0;
+}
+
+/* the very file that the tree has, not what somebody put in its place meanwhile */
+static int open_same(const char *path, const struct stat *wanted)
+{
+	snap_cleanup_close int fd = FD_NONE;
+	struct stat st;
+
+	/* non-blocking: what stands there now may be a fifo, and the tree is frozen */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_dev != wanted->st_dev || st.st_ino != wanted->st_ino || !S_ISREG(st.st_mode))
+		return -ESTALE;
+	return TAKE_FD(fd);
+}
+
+static int copy_in(struct collector *c, struct manifest_file *entry, const struct stat *st,
+		   struct snap_error *err)
+{
+	snap_cleanup_close int from = open_same(entry->path, st);
 	snap_cleanup_close int to = FD_NONE;
 	char name[32];
 	int r;
 
-	(void)snprintf(name, sizeof(name), "f-%06zu", c->m->n_files);
-	from = open(entry->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (from < 0)
-		return snap_fail(err, SNAP_E_DUMP, errno, "cannot read '%s'", entry->path);
+		return snap_fail(err, SNAP_E_DUMP, -from, "cannot read '%s'", entry->path);
+	(void)snprintf(name, sizeof(name), "f-%06zu", (size_t)(entry - c->m->files) + 1);
 	to = openat(c->files_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (to < 0)
 		return snap_fail(err, SNAP_E_DUMP, errno, "cannot create files/%s", name);
-	r = io_copy_fd(from, to, entry->size, err);
+	r = copy_whole(from, to, entry->size, SNAP_E_DUMP, err);
 	if (r < 0) {
 		snap_error_prefix(err, "cannot carry '%s'", entry->path);
 		return r;
 	}
 	entry->stored = strdup(name);
-	return entry->stored ? note_parents(c->m, entry->path) : -ENOMEM;
+	r = entry->stored ? note_parents(c->m, entry->path) : -ENOMEM;
+	if (r < 0)
+		return snap_fail(err, SNAP_E_DUMP, -r, "cannot note '%s'", entry->path);
+	c->carried_bytes += entry->size;
+	return 0;
 }
 
-static int collect_file(struct collector *c, const struct open_file *file, bool always,
-			struct snap_error *err)
+static bool has_room(const struct collector *c, const struct stat *st)
 {
-	bool carry = always || must_carry(c, file);
+	return (uint64_t)st->st_size <= CARRIED_BYTES_MAX - c->carried_bytes;
+}
+
+static int too_large(const char *path, const struct stat *st, const char *why,
+		     struct snap_error *err)
+{
+	return snap_fail(err, SNAP_E_UNSNAPSHOTABLE, EFBIG,
+			 "'%s' (%" PRIu64
+			 " bytes) %s and is too large to carry (limit %llu bytes in "
+			 "all); close it before the capture or put it on a volume that the new "
+			 "container has too",
+			 path, (uint64_t)st->st_size, why, CARRIED_BYTES_MAX);
+}
+
+static int collect_file(struct collector *c, const struct open_file *file, struct snap_error *err)
+{
+	bool carry = must_carry(c, file);
 	struct manifest_file *entry;
 
-	if (carry && (uint64_t)file->st.st_size > CARRIED_BYTES_MAX - c->carried_bytes) {
-		if (always || file->written)
-			return snap_fail(
-				err, SNAP_E_UNSNAPSHOTABLE, EFBIG,
-				"'%s' (%" PRIu64 " bytes) is open for writing and too large to "
-				"carry (limit %llu bytes); close it before the capture or put it "
-				"on a volume that the new container has too",
-				file->path, (uint64_t)file->st.st_size, CARRIED_BYTES_MAX);
+	if (carry && !has_room(c, &file->st)) {
+		if (file->written)
+			return too_large(file->path, &file->st, "is open for writing", err);
 		carry = false; /* read only: the image or a volume has it */
 	}
 	entry = add_file(c->m, file);
 	if (!entry)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'", file->path);
-	if (!carry)
-		return 0;
-	c->carried_bytes += entry->size;
-	return copy_in(c, entry, err);
+	return carry ? copy_in(c, entry, &file->st, err) : 0;
 }
 
-static bool has_file(const struct manifest *m, const char *path)
+static struct manifest_file *find_file(const struct manifest *m, const char *path)
 {
 	for (size_t i = 0; i < m->n_files; i++) {
 		if (strcmp(m->files[i].path, path) == 0)
-			return true;
+			return &m->files[i];
 	}
-	return false;
+	return NULL;
+}
+
+/* carried in any case, also when the tree has it open and it would not be */
+static int include_file(struct collector *c, char *path, struct snap_error *err)
+{
+	struct open_file file = {.path = path};
+	struct manifest_file *entry = find_file(c->m, path);
+
+	if (entry && entry->stored)
+		return 0;
+	if (lstat(path, &file.st) < 0)
+		return snap_fail(err, SNAP_E_USAGE, errno, "--include '%s'", path);
+	if (!S_ISREG(file.st.st_mode))
+		return snap_fail(err, SNAP_E_USAGE, EINVAL, "--include '%s' is no regular file",
+				 path);
+	if (!has_room(c, &file.st))
+		return too_large(path, &file.st, "is to be included", err);
+	if (!entry)
+		entry = add_file(c->m, &file);
+	if (!entry)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'", path);
+	entry->size = (uint64_t)file.st.st_size;
+	return copy_in(c, entry, &file.st, err);
 }
 
 static int collect_includes(struct collector *c, const struct string_list *includes,
 			    struct snap_error *err)
 {
 	for (size_t i = 0; i < includes->n; i++) {
-		struct open_file file = {.path = includes->items[i]};
-		int r;
+		int r = include_file(c, includes->items[i], err);
 
-		if (has_file(c->m, file.path))
-			continue;
-		if (lstat(file.path, &file.st) < 0)
-			return snap_fail(err, SNAP_E_USAGE, errno, "--include '%s'", file.path);
-		if (!S_ISREG(file.st.st_mode))
-			return snap_fail(err, SNAP_E_USAGE, EINVAL,
-					 "--include '%s' is no regular file", file.path);
-		r = collect_file(c, &file, true, err);
 		if (r < 0)
 			return r;
 	}
@@ -258,7 +311,7 @@ int carried_collect(const struct task_tree *tree, const struct string_list *incl
 
 	r = open_files_collect(tree, &files, err);
 	for (size_t i = 0; r == 0 && i < files.n; i++)
-		r = collect_file(&c, &files.items[i], false, err);
+		r = collect_file(&c, &files.items[i], err);
 	open_files_done(&files);
 	if (r == 0)
 		r = collect_includes(&c, includes, err);
@@ -267,10 +320,27 @@ int carried_collect(const struct task_tree *tree, const struct string_list *incl
 	return r;
 }
 
+/* owner and mode through a descriptor: the name may be a link to elsewhere by now */
+static int dress_dir(const struct manifest_dir *dir, struct snap_error *err)
+{
+	snap_cleanup_close int fd =
+		open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return snap_fail(err, SNAP_E_RESTORE, errno, "cannot open '%s'", dir->path);
+	if (geteuid() == 0 && fchown(fd, dir->uid, dir->gid) < 0)
+		return snap_fail(err, SNAP_E_RESTORE, errno, "cannot own '%s'", dir->path);
+	if (fchmod(fd, dir->mode) < 0)
+		return snap_fail(err, SNAP_E_RESTORE, errno, "cannot set the mode of '%s'",
+				 dir->path);
+	return 0;
+}
+
 static int make_dirs(const struct manifest *m, struct carried_made *made, struct snap_error *err)
 {
 	for (size_t i = 0; i < m->n_dirs; i++) {
 		const struct manifest_dir *dir = &m->dirs[i];
+		int r;
 
 		if (mkdir(dir->path, 0700) < 0) {
 			if (errno == EEXIST || errno == EROFS)
@@ -280,11 +350,9 @@ static int make_dirs(const struct manifest *m, struct carried_made *made, struct
 		if (string_list_add(&made->dirs, dir->path) < 0)
 			return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'",
 					 dir->path);
-		if (geteuid() == 0 && lchown(dir->path, dir->uid, dir->gid) < 0)
-			return snap_fail(err, SNAP_E_RESTORE, errno, "cannot own '%s'", dir->path);
-		if (chmod(dir->path, dir->mode) < 0)
-			return snap_fail(err, SNAP_E_RESTORE, errno, "cannot set the mode of '%s'",
-					 dir->path);
+		r = dress_dir(dir, err);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -296,7 +364,7 @@ static int fill_file(int from, int to, const struct manifest_file *file, struct 
 		{.tv_sec = file->mtime_ns / (int64_t)NS_PER_S,
 		 .tv_nsec = file->mtime_ns % (int64_t)NS_PER_S},
 	};
-	int r = io_copy_fd(from, to, file->size, err);
+	int r = copy_whole(from, to, file->size, SNAP_E_CORRUPT, err);
 
 	if (r < 0)
 		return r;

@@ -180,11 +180,39 @@ static void undo_files(void *context)
 	carried_undo(&c->made);
 }
 
+/* where CRIU leaves its statistics: a folder of ours, for a fixed name in /tmp may be a trap */
+struct work_folder {
+	char path[64];
+	int fd; /* FD_NONE: nothing is writable here, and CRIU does without */
+};
+
+static void work_folder_make(struct work_folder *work)
+{
+	static const char *const places[] = {"/dev/shm", "/tmp", "/run"};
+
+	work->fd = FD_NONE;
+	for (size_t i = 0; i < ARRAY_LEN(places) && work->fd < 0; i++) {
+		(void)snprintf(work->path, sizeof(work->path), "%s/.snapinit-XXXXXX", places[i]);
+		if (mkdtemp(work->path))
+			work->fd =
+				open(work->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	}
+}
+
+static void work_folder_remove(struct work_folder *work)
+{
+	if (work->fd < 0)
+		return;
+	(void)unlinkat(work->fd, "stats-restore", 0);
+	work->fd = fd_close(work->fd);
+	(void)rmdir(work->path);
+}
+
 static int step_criu(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
 	snap_cleanup_close int images_fd = FD_NONE;
-	snap_cleanup_close int work_fd = FD_NONE;
+	snap_cleanup(work_folder_remove) struct work_folder work = {.fd = FD_NONE};
 	struct criu_options options = {
 		.unprivileged = c->m.unprivileged,
 		.net_admin = !c->m.unprivileged,
@@ -196,10 +224,9 @@ static int step_criu(void *context, struct snap_error *err)
 	images_fd = openat(c->gen_fd, "criu", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (images_fd < 0)
 		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open criu/");
-	/* CRIU leaves statistics in its work folder: keep them out of the snapshot */
-	work_fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	work_folder_make(&work);
 	options.images_fd = images_fd;
-	options.work_fd = work_fd >= 0 ? work_fd : -1;
+	options.work_fd = work.fd >= 0 ? work.fd : -1;
 	for (int i = 0; i < 3; i++) {
 		if (c->config->stdio[i] >= 0 && c->m.stdio[i])
 			options.inherit[options.n_inherit++] =

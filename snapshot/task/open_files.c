@@ -28,11 +28,13 @@ void open_files_done(struct open_files *files)
 	*files = (struct open_files){0};
 }
 
-static struct open_file *find(struct open_files *files, const struct stat *st)
+/* by name too: a hard link's other name is another file to a fresh container */
+static struct open_file *find(struct open_files *files, const char *path, const struct stat *st)
 {
 	for (size_t i = 0; i < files->n; i++) {
 		if (files->items[i].st.st_ino == st->st_ino &&
-		    files->items[i].st.st_dev == st->st_dev)
+		    files->items[i].st.st_dev == st->st_dev &&
+		    strcmp(files->items[i].path, path) == 0)
 			return &files->items[i];
 	}
 	return NULL;
@@ -67,7 +69,7 @@ static int note(struct open_files *files, const char *path, struct open_file **r
 	*ret = NULL;
 	if (path[0] != '/' || lstat(path, &st) < 0 || !S_ISREG(st.st_mode) || is_kernel_fs(path))
 		return 0;
-	*ret = find(files, &st);
+	*ret = find(files, path, &st);
 	if (*ret)
 		return 0;
 	if (files->n >= OPEN_FILES_MAX)
@@ -134,7 +136,8 @@ static int note_fd(pid_t pid, int dir_fd, const char *name, struct open_files *f
 		return 0;
 	target[n] = '\0';
 	r = note(files, target, &file);
-	if (r < 0 || !file || file->st.st_ino != st.st_ino || (flags & O_PATH))
+	if (r < 0 || !file || file->st.st_ino != st.st_ino || file->st.st_dev != st.st_dev ||
+	    (flags & O_PATH))
 		return r;
 	file->written |= (flags & O_ACCMODE) != O_RDONLY;
 	file->append &= (flags & O_APPEND) != 0;
