@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,8 +82,42 @@ int images_collect(int gen_fd, struct manifest *m, struct snap_error *err)
 	return r;
 }
 
+static int compare_pointers(const void *a, const void *b)
+{
+	const char *const *x = a, *const *y = b;
+
+	return strcmp(*x, *y);
+}
+
+/* what has no digest would be put back unchecked */
+static int check_stored(const struct manifest *m, const char **names, struct snap_error *err)
+{
+	for (size_t i = 0; i < m->n_images; i++)
+		names[i] = m->images[i].name;
+	if (m->n_images > 0)
+		qsort(names, m->n_images, sizeof(*names), compare_pointers);
+	for (size_t i = 0; i < m->n_files; i++) {
+		char name[PATH_MAX + 8];
+		const char *key = name;
+
+		if (!m->files[i].stored)
+			continue;
+		(void)snprintf(name, sizeof(name), "files/%s", m->files[i].stored);
+		if (m->n_images == 0 ||
+		    !bsearch(&key, names, m->n_images, sizeof(*names), compare_pointers))
+			return snap_fail(err, SNAP_E_CORRUPT, EUCLEAN,
+					 "'%s' is to be put back and has no digest", name);
+	}
+	return 0;
+}
+
 int images_verify(int gen_fd, const struct manifest *m, struct snap_error *err)
 {
+	snap_cleanup_free const char **names = calloc(m->n_images + 1, sizeof(*names));
+	int checked = names ? check_stored(m, names, err) : -ENOMEM;
+
+	if (checked < 0)
+		return names ? checked : snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	for (size_t i = 0; i < m->n_images; i++) {
 		const struct manifest_image *image = &m->images[i];
 		char digest[33];

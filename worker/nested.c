@@ -176,22 +176,28 @@ static char **make_argv(const struct worker_options *options, const char *genera
 	return argv;
 }
 
-/* last line of what snapinit said in there */
+/*
+ * The last line that snapinit or the worker logged in there. The clone's own output is in the same
+ * file and may hold what its users sent: it is never quoted.
+ */
 static void last_words(int log_fd, char *buf, size_t size)
 {
-	char text[2048], *line;
+	static const char *const ours[] = {"snapinit: ", "snapworker: "};
+	char text[8192], *save = NULL;
 	off_t end = lseek(log_fd, 0, SEEK_END);
 	off_t from = end > (off_t)sizeof(text) - 1 ? end - (off_t)sizeof(text) + 1 : 0;
 	ssize_t n = pread(log_fd, text, sizeof(text) - 1, from);
 
-	buf[0] = '\0';
+	(void)snprintf(buf, size, "no reason given");
 	if (n <= 0)
 		return;
-	while (n > 0 && text[n - 1] == '\n')
-		n--;
 	text[n] = '\0';
-	line = strrchr(text, '\n');
-	(void)snprintf(buf, size, "%s", line ? line + 1 : text);
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
+			if (strncmp(line, ours[i], strlen(ours[i])) == 0)
+				(void)snprintf(buf, size, "%s", line);
+		}
+	}
 }
 
 /* exit status of snapinit in the namespaces, or -errno */

@@ -5,6 +5,7 @@ place, nothing is overwritten, and input reaches the engine.
 """
 
 import contextlib
+import json
 import os
 
 import pytest
@@ -174,3 +175,19 @@ def test_failed_wake_takes_its_files_away_again(bench):
         start.wait_record("boot.cold")
         assert engine.ask(start) == b"PASS\n"
         assert read_text(f"/proc/{start.pid}/root/tmp/files_engine.log/append.log") == "1 started\n"
+
+
+def test_an_included_file_is_carried_although_the_image_has_it(bench):
+    engine = engines.threads16(bench.programs)
+    program = engine.argv[0]
+    for extra, wanted in (((), False), (("--include", program), True)):
+        store = bench.workplace.store()
+        with bench.start(store, engine, capture="first-boot", extra=extra) as start:
+            done = start.wait_record("capture.done", "capture.failed", seconds=60)
+            assert done["event"] == "capture.done", start.tail()
+        with open(os.path.join(store, "gen-1/manifest.json"), encoding="utf-8") as text:
+            manifest = json.load(text)
+        entry = next(file for file in manifest["files"] if file["path"] == program)
+        assert bool(entry.get("stored")) == wanted
+        if wanted:
+            assert f"files/{entry['stored']}" in [image["name"] for image in manifest["images"]]
