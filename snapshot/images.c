@@ -111,7 +111,8 @@ static int check_stored(const struct manifest *m, const char **names, struct sna
 	return 0;
 }
 
-int images_verify(int gen_fd, const struct manifest *m, struct snap_error *err)
+int images_verify(int gen_fd, const struct manifest *m, const atomic_bool *stop,
+		  struct snap_error *err)
 {
 	snap_cleanup_free const char **names = calloc(m->n_images + 1, sizeof(*names));
 	int checked = names ? check_stored(m, names, err) : -ENOMEM;
@@ -122,8 +123,11 @@ int images_verify(int gen_fd, const struct manifest *m, struct snap_error *err)
 		const struct manifest_image *image = &m->images[i];
 		char digest[33];
 		uint64_t size;
-		int r = file_digest(gen_fd, image->name, digest, &size, err);
+		int r;
 
+		if (atomic_load(stop))
+			return snap_fail(err, SNAP_E_INTERNAL, ECANCELED, "digests were stopped");
+		r = file_digest(gen_fd, image->name, digest, &size, err);
 		if (r < 0)
 			return r;
 		if (size != image->size)

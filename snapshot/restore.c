@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,7 @@ struct restore {
 	/* the digest thread */
 	pthread_t thread;
 	bool thread_runs;
+	atomic_bool thread_stop; /* the attempt has failed: nobody wants the rest */
 	int thread_result;
 	struct snap_error thread_err;
 };
@@ -94,12 +96,25 @@ static void undo_criu_start(void *context)
 	criu_session_close(&c->session);
 }
 
+/* who says nothing about the engine means the one that was captured */
+static int init_engine(struct restore *c, struct snap_error *err)
+{
+	struct engine_config config = c->config->engine;
+	bool silent = !config.adapter || strcmp(config.adapter, "auto") == 0;
+
+	if (silent && !config.ready && c->m.identity.adapter) {
+		config.adapter = c->m.identity.adapter;
+		config.ready = c->m.ready;
+	}
+	return engine_init(&c->engine, &config, err);
+}
+
 static int step_gate(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
 	struct manifest_identity want = {0};
 	struct gate_reasons reasons;
-	int r = engine_init(&c->engine, &c->config->engine, err);
+	int r = init_engine(c, err);
 
 	if (r == 0)
 		r = criu_session_version(&c->session, deadline_after_ms(5000), err);
@@ -142,7 +157,7 @@ static void *verify_images(void *arg)
 {
 	struct restore *c = arg;
 
-	c->thread_result = images_verify(c->gen_fd, &c->m, &c->thread_err);
+	c->thread_result = images_verify(c->gen_fd, &c->m, &c->thread_stop, &c->thread_err);
 	return NULL;
 }
 
@@ -161,6 +176,7 @@ static void undo_digests_start(void *context)
 {
 	struct restore *c = context;
 
+	atomic_store(&c->thread_stop, true);
 	if (c->thread_runs)
 		(void)pthread_join(c->thread, NULL);
 	c->thread_runs = false;
@@ -246,7 +262,8 @@ static int step_digests(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
 
-	undo_digests_start(c);
+	(void)pthread_join(c->thread, NULL);
+	c->thread_runs = false;
 	if (c->thread_result < 0 && err)
 		*err = c->thread_err;
 	return c->thread_result;
@@ -285,9 +302,12 @@ static int ask_oracle(struct restore *c, struct snap_error *err)
 	if (r < 0)
 		return r;
 	r = engine_check_oracle(&c->engine, c->m.oracle_answer, c->deadline_ns, err);
-	if (r == ENGINE_ORACLE_MISMATCH)
-		return -EBADMSG;
-	return r;
+	if (r != ENGINE_ORACLE_MISMATCH)
+		return r;
+	/* nobody ever saw it answer well: do not try it at every start */
+	if (!c->m.verified && !c->config->generation)
+		store_retract(&c->store, c->result->generation);
+	return -EBADMSG;
 }
 
 /* a snapshot that nobody has tried yet must answer as it did before; it is tried then */

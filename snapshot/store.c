@@ -414,6 +414,14 @@ int store_publish(struct store *store, const char *name, struct snap_error *err)
 	return r;
 }
 
+void store_retract(const struct store *store, const char *name)
+{
+	char current[STORE_NAME_MAX];
+
+	if (store_current(store, current, NULL) == 0 && strcmp(current, name) == 0)
+		(void)unlinkat(store->fd, CURRENT_NAME, 0);
+}
+
 int store_finish(struct store *store, const char *name, struct snap_error *err)
 {
 	int r = sync_generation(store, name, err);

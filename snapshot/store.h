@@ -62,6 +62,9 @@ void store_abort(struct store *store, const char *name);
 /* sync the generation, point `current` at it, give up the lease, collect older generations */
 int store_publish(struct store *store, const char *name, struct snap_error *err);
 
+/* the current generation does not answer as it did: nothing is current any more if it is `name` */
+void store_retract(const struct store *store, const char *name);
+
 /* sync the generation and give up the lease, `current` stays as it is */
 int store_finish(struct store *store, const char *name, struct snap_error *err);
 

@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -306,3 +306,29 @@ def test_unusable_snapshot_is_told_and_engine_boots(bench, good, spoil, events, 
         if attempt.occupant:
             attempt.occupant.close()
     assert time.monotonic() - started < 10
+
+
+def test_a_snapshot_that_answers_otherwise_is_tried_once(bench):
+    engine = engines.threads16(bench.programs)
+    store, answer = bench.captured(engine)
+    oracle_changed(Attempt(store))
+    with bench.start(store, engine) as start:
+        start.wait_record("boot.cold")
+        assert engine.ask(start) == answer
+        assert len(start.records("wake.failed")) == 1, start.tail()
+    assert not os.path.exists(os.path.join(store, "current"))
+    assert os.path.exists(os.path.join(store, "gen-1/manifest.json"))
+    with bench.start(store, engine) as start:
+        start.wait_record("boot.cold")
+        assert engine.ask(start) == answer
+        assert start.records("wake.refused")[0]["code"] == "no-snapshot"
+
+
+def test_who_says_nothing_about_the_engine_means_the_captured_one(bench):
+    engine = engines.threads16(bench.programs)
+    store, answer = bench.captured(engine)
+    silent = replace(engine, ready=None, oracle=None)
+    with bench.start(store, silent) as start:
+        record = start.wait_record("wake.done", "boot.cold")
+        assert record["event"] == "wake.done", start.tail()
+        assert engine.ask(start) == answer
