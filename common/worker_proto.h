@@ -26,6 +26,8 @@
 	4 /* the engine's ends of PID 1's pipes; capture: O_PATH, only to name them */
 #define WORKER_FD_STDOUT 5
 #define WORKER_FD_STDERR 6
+#define WORKER_FD_JOURNAL \
+	7 /* wake only: memfd for what is put into the file system (init/journal.h) */
 
 enum worker_msg_type {
 	WORKER_MSG_NONE,

@@ -17,6 +17,7 @@
 #include "common/procfs.h"
 #include "init/child.h"
 #include "init/descendants.h"
+#include "init/journal.h"
 #include "init/notify.h"
 #include "init/reaper.h"
 #include "init/signals.h"
@@ -53,6 +54,7 @@ struct init {
 	struct pidref engine;
 	char **engine_envp; /* NULL: as ours */
 	int closed_stdio;
+	int journal_fd; /* of a wake that is not through */
 	int log_fd;
 
 	enum supervisor_sweep sweep;
@@ -86,7 +88,14 @@ static int op_start_wake(void *world, struct snap_error *err)
 	struct init *init = world;
 	int r = stdio_open_ends(&init->stdio, err);
 
-	return r < 0 ? r : start_worker(init, WORKER_WAKE, init->stdio.ends, err);
+	if (r < 0)
+		return r;
+	/* without one a killed worker's files stay: worse, but no reason not to wake */
+	init->journal_fd = journal_open();
+	init->worker.journal_fd = init->journal_fd;
+	r = start_worker(init, WORKER_WAKE, init->stdio.ends, err);
+	init->worker.journal_fd = FD_NONE;
+	return r;
 }
 
 static int op_start_capture(void *world, struct snap_error *err)
@@ -107,6 +116,9 @@ static int op_boot(void *world, bool to_be_captured, struct snap_error *err)
 	struct process_fd fds[STDIO_N + 1];
 	unsigned int n_fds = 0;
 	int r = stdio_open_ends(&init->stdio, err);
+
+	journal_undo(init->journal_fd);
+	init->journal_fd = fd_close(init->journal_fd);
 
 	if (r < 0)
 		return r;
@@ -161,6 +173,7 @@ static void op_woken(void *world)
 {
 	struct init *init = world;
 
+	init->journal_fd = fd_close(init->journal_fd);
 	stdio_close_ends(&init->stdio);
 	notify_close_engine_end(&init->notify);
 	notify_tell_ready(&init->notify);
@@ -489,6 +502,8 @@ static int set_up(struct init *init, struct snap_error *err)
 
 static void tear_down(struct init *init)
 {
+	journal_undo(init->journal_fd);
+	init->journal_fd = fd_close(init->journal_fd);
 	loop_remove(&init->notify_source);
 	loop_remove(&init->signals_source);
 	worker_done(&init->worker);
@@ -518,6 +533,7 @@ int init_run(const struct init_options *options)
 		.notify = {.fd = FD_NONE, .engine_end = FD_NONE, .up_fd = FD_NONE},
 		.worker = {.ref = PIDREF_NONE, .fd = FD_NONE, .kill_at = DEADLINE_NEVER},
 		.engine = PIDREF_NONE,
+		.journal_fd = FD_NONE,
 		.log_fd = STDERR_FILENO,
 	};
 	/* descriptors of ours must not land on 0 to 2; a plain command finds them closed again */

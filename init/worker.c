@@ -54,7 +54,8 @@ int worker_init(struct worker *worker, const struct init_options *options, struc
 {
 	size_t words = OWN_WORDS_MAX + 2 * (size_t)(options->include.n + options->accept.n);
 
-	*worker = (struct worker){.options = options, .ref = PIDREF_NONE, .fd = FD_NONE};
+	*worker = (struct worker){
+		.options = options, .ref = PIDREF_NONE, .fd = FD_NONE, .journal_fd = FD_NONE};
 	if (!options->worker)
 		find_program(worker);
 	else if (strlen(options->worker) >= sizeof(worker->path))
@@ -150,12 +151,15 @@ static int spawn(struct worker *worker, int their_end, const int *pipes, struct 
 		{.from = pipes ? pipes[0] : FD_NONE, .to = WORKER_FD_STDIN},
 		{.from = pipes ? pipes[1] : FD_NONE, .to = WORKER_FD_STDOUT},
 		{.from = pipes ? pipes[2] : FD_NONE, .to = WORKER_FD_STDERR},
+		{.from = worker->journal_fd, .to = WORKER_FD_JOURNAL},
 	};
 	const struct process_spec spec = {
 		.path = worker->path,
 		.argv = worker->argv,
 		.fds = fds,
-		.n_fds = pipes ? 7 : 4,
+		.n_fds = !pipes			  ? 4
+			 : worker->journal_fd < 0 ? 7
+						  : 8,
 		.close_fds = true,
 		/* its children are told from the engine's by their session */
 		.new_session = true,

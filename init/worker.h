@@ -32,6 +32,7 @@ struct worker {
 	char timeout_text[32];
 
 	struct pidref ref; /* active or retired; PIDREF_NONE: none */
+	int journal_fd;	   /* of PID 1, lent to a wake; FD_NONE: none */
 	int fd;		   /* our end of its socket; FD_NONE: none, or nothing more to hear */
 	uint64_t since;	   /* start tick: what is older is not its child */
 	bool retired;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -320,6 +321,24 @@ int carried_collect(const struct task_tree *tree, const struct string_list *incl
 	return r;
 }
 
+/* for whoever has to take it away when we cannot any more */
+static int note_made(struct carried_made *made, struct string_list *list, char kind,
+		     const char *path)
+{
+	char record[PATH_MAX + 1];
+	int n = snprintf(record, sizeof(record), "%c%s", kind, path);
+
+	if (n < 0 || (size_t)n >= sizeof(record))
+		return -ENAMETOOLONG;
+	if (made->journal_fd >= 0) {
+		int r = io_write_full(made->journal_fd, record, (size_t)n + 1);
+
+		if (r < 0)
+			return r;
+	}
+	return string_list_add(list, path);
+}
+
 /* owner and mode through a descriptor: the name may be a link to elsewhere by now */
 static int dress_dir(const struct manifest_dir *dir, struct snap_error *err)
 {
@@ -347,9 +366,9 @@ static int make_dirs(const struct manifest *m, struct carried_made *made, struct
 				continue; /* what needs the folder will tell */
 			return snap_fail(err, SNAP_E_RESTORE, errno, "cannot make '%s'", dir->path);
 		}
-		if (string_list_add(&made->dirs, dir->path) < 0)
-			return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'",
-					 dir->path);
+		r = note_made(made, &made->dirs, 'D', dir->path);
+		if (r < 0)
+			return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot note '%s'", dir->path);
 		r = dress_dir(dir, err);
 		if (r < 0)
 			return r;
@@ -387,9 +406,10 @@ static int put_file(const struct manifest_file *file, int files_fd, struct carri
 		return 0;
 	if (to < 0)
 		return snap_fail(err, SNAP_E_RESTORE, errno, "cannot put back '%s'", file->path);
-	if (string_list_add(&made->files, file->path) < 0) {
+	r = note_made(made, &made->files, 'F', file->path);
+	if (r < 0) {
 		(void)unlink(file->path);
-		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'", file->path);
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot note '%s'", file->path);
 	}
 	from = openat(files_fd, file->stored, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (from < 0)
@@ -422,6 +442,8 @@ void carried_undo(struct carried_made *made)
 		(void)unlink(made->files.items[i - 1]);
 	for (size_t i = made->dirs.n; i > 0; i--)
 		(void)rmdir(made->dirs.items[i - 1]);
+	if (made->journal_fd >= 0 && ftruncate(made->journal_fd, 0) == 0)
+		(void)lseek(made->journal_fd, 0, SEEK_SET);
 	carried_made_done(made);
 }
 

@@ -26,6 +26,7 @@ int carried_collect(const struct task_tree *tree, const struct string_list *incl
 struct carried_made {
 	struct string_list files;
 	struct string_list dirs;
+	int journal_fd; /* each is noted here too (init/journal.h); FD_NONE: nowhere */
 };
 
 /* create what is absent; nothing that exists is touched. On failure what was made stays in *made */

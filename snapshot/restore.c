@@ -351,6 +351,7 @@ int restore_run(const struct restore_config *config, struct restore_result *ret,
 		.session = CRIU_SESSION_NONE,
 		.store = {.fd = FD_NONE},
 		.gen_fd = FD_NONE,
+		.made = {.journal_fd = config->journal_fd},
 	};
 	int r;
 

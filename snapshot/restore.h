@@ -34,6 +34,7 @@ struct restore_config {
 	struct engine_config engine;
 	struct gate_accept accept;
 	int stdio[3];	     /* the engine's ends of PID 1's pipes */
+	int journal_fd;	     /* for what is put back, FD_NONE: none */
 	bool check_oracle;   /* also when the snapshot is verified */
 	uint64_t timeout_ms; /* 0: half the cold boot, at least RESTORE_BUDGET_MIN_MS */
 	struct restore_talk talk;

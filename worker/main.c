@@ -70,7 +70,7 @@ int main(int argc, char **argv)
 		talk_send(WORKER_MSG_FAILED, err.code, 0, 0, err.msg);
 		return 2;
 	}
-	for (int fd = WORKER_FD_SOCKET; fd <= WORKER_FD_STDERR; fd++)
+	for (int fd = WORKER_FD_SOCKET; fd <= WORKER_FD_JOURNAL; fd++)
 		(void)fd_set_cloexec(fd, true);
 	return job->run(&options, &err);
 }

@@ -165,13 +165,14 @@ def test_files_of_the_engines_own_making_are_put_back(boxes, request, setting, u
             assert os.stat(log).st_uid == uid
 
 
-def test_failed_wake_takes_its_files_away_again(bench):
+@pytest.mark.parametrize("fault", ["files=fail", "files=kill", "criu=fail", "criu=kill", "resume=kill"])
+def test_failed_wake_takes_its_files_away_again(bench, fault):
     """Else the cold boot finds the files of an engine that never was."""
     if not bench.programs.has_faults():
         pytest.skip("this build has no fault points")
     engine = engines.files_engine(bench.programs)
     store, _ = bench.captured(engine)
-    with bench.start(store, engine, env={"SNAPINIT_FAULT": "wake.criu=fail"}) as start:
+    with bench.start(store, engine, env={"SNAPINIT_FAULT": f"wake.{fault}"}) as start:
         start.wait_record("boot.cold")
         assert engine.ask(start) == b"PASS\n"
         assert read_text(f"/proc/{start.pid}/root/tmp/files_engine.log/append.log") == "1 started\n"

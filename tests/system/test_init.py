@@ -836,7 +836,7 @@ def test_worker_gets_its_command_line_folder_and_descriptors(start, tmp_path):
     assert note["argv"] == ["wake", "--store", str(tmp_path), "--generation", "gen-3", "--engine", "http", "--ready",
                             "tcp:h:1", "--ready-timeout", "9s", "--oracle", "none", "--warmup", "2", "--include", "/a",
                             "--include", "/b", "--accept", "kernel", "--criu", "/c", "--", "sh", "-c", "exit 5", "--", "-x"]
-    assert note["fds"] == [0, 1, 2, 3, 4, 5, 6]
+    assert note["fds"] == [0, 1, 2, 3, 4, 5, 6, 7]
     assert note["cwd"] == str(run.folder)
 
 
