@@ -109,7 +109,7 @@ static int fail_by_status(int status, struct snap_error *err)
 			return -EIO;
 		}
 	}
-	(void)snap_fail(err, SNAP_E_INTERNAL, 0, "snapinit exited with status %d", status);
+	(void)snap_fail_plain(err, SNAP_E_INTERNAL, 0, "snapinit exited with status %d", status);
 	return -EIO;
 }
 
@@ -166,12 +166,13 @@ static int run_container(const struct create_place *place, const struct words *a
 	if (credentials_act_as(uid, gid, r < 0 ? NULL : err) < 0 && r == 0)
 		return -EPERM;
 	if (attend->ended_by != 0) {
-		(void)snap_fail(err, SNAP_E_INTERNAL, 0, "interrupted by signal %d",
-				attend->ended_by);
+		(void)snap_fail_plain(err, SNAP_E_INTERNAL, 0, "interrupted by signal %d",
+				      attend->ended_by);
 		return -EINTR;
 	}
 	if (r == -ETIMEDOUT)
-		return snap_fail(err, SNAP_E_NOT_READY, ETIMEDOUT, "not done before --timeout");
+		return snap_fail_plain(err, SNAP_E_NOT_READY, ETIMEDOUT,
+				       "not done before --timeout");
 	if (r < 0)
 		return r;
 	if (status == 0)
@@ -294,7 +295,7 @@ static int verify(const struct create_spec *spec, uint64_t deadline_ns, const st
 	if (r < 0)
 		return r;
 	if (!ret->verified) {
-		(void)snap_fail(
+		(void)snap_fail_plain(
 			err, SNAP_E_INTERNAL, 0,
 			"'%s' woke, but its manifest does not say so: is the store writable "
 			"for the engine's user?",

@@ -35,7 +35,8 @@ static int find_group(const char *text, gid_t *ret, struct snap_error *err)
 		return 0;
 	group = getgrnam(text);
 	if (!group)
-		return snap_fail(err, SNAP_E_USAGE, EINVAL, "--user: there is no group '%s'", text);
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL, "--user: there is no group '%s'",
+				       text);
 	*ret = group->gr_gid;
 	return 0;
 }
@@ -45,8 +46,8 @@ static int take_groups(const struct passwd *entry, struct credentials *ret, stru
 	int n = CREDENTIALS_GROUPS_MAX;
 
 	if (getgrouplist(entry->pw_name, entry->pw_gid, ret->groups, &n) < 0)
-		return snap_fail(err, SNAP_E_USAGE, E2BIG, "--user: groups of '%s'",
-				 entry->pw_name);
+		return snap_fail_plain(err, SNAP_E_USAGE, E2BIG, "--user: groups of '%s'",
+				       entry->pw_name);
 	ret->n_groups = (size_t)n;
 	ret->gid = entry->pw_gid;
 	return 0;
@@ -61,14 +62,15 @@ int credentials_parse(const char *text, struct credentials *ret, struct snap_err
 
 	*ret = (struct credentials){.n_groups = 0};
 	if (len == 0 || len >= sizeof(user) || (text[len] == ':' && text[len + 1] == '\0'))
-		return snap_fail(err, SNAP_E_USAGE, EINVAL, "--user: '%s' is not USER[:GROUP]",
-				 text);
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,
+				       "--user: '%s' is not USER[:GROUP]", text);
 	memcpy(user, text, len);
 	user[len] = '\0';
 	is_number = parse_id(user, &ret->uid) == 0;
 	entry = is_number ? getpwuid(ret->uid) : getpwnam(user);
 	if (!entry && !is_number)
-		return snap_fail(err, SNAP_E_USAGE, EINVAL, "--user: there is no user '%s'", user);
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL, "--user: there is no user '%s'",
+				       user);
 	if (entry)
 		ret->uid = entry->pw_uid;
 	if (text[len] == ':')

@@ -54,8 +54,8 @@ int layout_find_snapinit(const char *dir, const char *chosen, char ret_path[PATH
 		if (try_place(dir, places[i], ret_path) == 0)
 			return 0;
 	}
-	return snap_fail(err, SNAP_E_PREFLIGHT, ENOENT,
-			 "no snapinit beside '%s'; use --snapinit PATH", dir);
+	return snap_fail_plain(err, SNAP_E_PREFLIGHT, ENOENT,
+			       "no snapinit beside '%s'; use --snapinit PATH", dir);
 }
 
 int layout_find_snapworker(const char *snapinit, char ret_path[PATH_MAX], struct snap_error *err)
@@ -72,7 +72,8 @@ int layout_find_snapworker(const char *snapinit, char ret_path[PATH_MAX], struct
 		if (try_place(dir, places[i], ret_path) == 0)
 			return 0;
 	}
-	return snap_fail(err, SNAP_E_PREFLIGHT, ENOENT, "no snapworker beside '%s'", snapinit);
+	return snap_fail_plain(err, SNAP_E_PREFLIGHT, ENOENT, "no snapworker beside '%s'",
+			       snapinit);
 }
 
 int layout_find_self(const char *dir, char ret_path[PATH_MAX], struct snap_error *err)

@@ -42,7 +42,7 @@ static const struct verb *find_verb(const char *name, struct snap_error *err)
 		if (strcmp(verbs[i].name, name) == 0)
 			return &verbs[i];
 	}
-	(void)snap_fail(err, SNAP_E_USAGE, 0, "unknown verb '%s', see snapctl help", name);
+	(void)snap_fail_plain(err, SNAP_E_USAGE, 0, "unknown verb '%s', see snapctl help", name);
 	return NULL;
 }
 
@@ -78,7 +78,7 @@ static int verb_help(const struct verb *verb, int argc, char **argv, struct snap
 		return 0;
 	}
 	if (argc > 2)
-		return snap_fail(err, SNAP_E_USAGE, 0, "one verb at most"), VERB_FAILED;
+		return snap_fail_plain(err, SNAP_E_USAGE, 0, "one verb at most"), VERB_FAILED;
 	about = find_verb(argv[1], err);
 	if (!about)
 		return VERB_FAILED;
@@ -117,11 +117,11 @@ static int gather_words(const struct option_def *defs, void *target, int argc, c
 static int check_words(const struct verb *verb, int n, char *const *words, struct snap_error *err)
 {
 	if (n < verb->min_args)
-		(void)snap_fail(err, SNAP_E_USAGE, 0, "argument missing: snapctl %s %s", verb->name,
-				verb->usage);
+		(void)snap_fail_plain(err, SNAP_E_USAGE, 0, "argument missing: snapctl %s %s",
+				      verb->name, verb->usage);
 	else if (verb->max_args >= 0 && n > verb->max_args)
-		(void)snap_fail(err, SNAP_E_USAGE, 0, "too many arguments: '%s'",
-				words[verb->max_args]);
+		(void)snap_fail_plain(err, SNAP_E_USAGE, 0, "too many arguments: '%s'",
+				      words[verb->max_args]);
 	else
 		return 0;
 	return VERB_FAILED;
@@ -161,7 +161,7 @@ static int run_verb(int argc, char **argv, struct snap_error *err, const char **
 	const struct verb *verb;
 
 	if (argc < 1)
-		return snap_fail(err, SNAP_E_USAGE, 0, "no verb given, see snapctl help"),
+		return snap_fail_plain(err, SNAP_E_USAGE, 0, "no verb given, see snapctl help"),
 		       VERB_FAILED;
 	if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
 		print_help(stdout);

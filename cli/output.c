@@ -116,7 +116,7 @@ int output_json(json_t *value, struct snap_error *err)
 
 	json_decref(value);
 	if (r < 0)
-		return snap_fail(err, SNAP_E_INTERNAL, EIO, "cannot write the result");
+		return snap_fail_plain(err, SNAP_E_INTERNAL, EIO, "cannot write the result");
 	(void)fputc('\n', stdout);
 	return 0;
 }

@@ -60,8 +60,8 @@ int passthrough_split(const struct option_def *defs, int argc, char **argv, stru
 	}
 	if (at >= argc && words.n_rest > 0 && strcmp(argv[argc - 1], "--") != 0) {
 		passthrough_done(&words);
-		return snap_fail(err, SNAP_E_USAGE, EINVAL,
-				 "behind options of snapinit the command begins with --");
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,
+				       "behind options of snapinit the command begins with --");
 	}
 	words.command = argv + at;
 	*ret = words;

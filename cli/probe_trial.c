@@ -57,7 +57,8 @@ static int try_in(const struct doctor *doctor, const char *store, struct create_
 	int port = free_port(), r;
 
 	if (port == 0)
-		return snap_fail(err, SNAP_E_PREFLIGHT, EADDRNOTAVAIL, "no free loopback port");
+		return snap_fail_plain(err, SNAP_E_PREFLIGHT, EADDRNOTAVAIL,
+				       "no free loopback port");
 	memcpy(self, doctor->self, sizeof(self));
 	memcpy(spec.place.snapinit, doctor->snapinit, sizeof(spec.place.snapinit));
 	(void)snprintf(number, sizeof(number), "%d", port);

@@ -47,8 +47,8 @@ int rights_parse(const char *word, const char *option, enum rights_set *ret, str
 			return 0;
 		}
 	}
-	return snap_fail(err, SNAP_E_USAGE, EINVAL, "%s: '%s' is not docker, k8s or full", option,
-			 word);
+	return snap_fail_plain(err, SNAP_E_USAGE, EINVAL, "%s: '%s' is not docker, k8s or full",
+			       option, word);
 }
 
 const char *rights_name(enum rights_set set)

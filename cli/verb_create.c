@@ -156,7 +156,8 @@ int verb_create(const struct verb *verb, int argc, char **argv, struct snap_erro
 	if (next < 0)
 		return next == VERB_HELPED ? 0 : VERB_FAILED;
 	if (!options.output || !options.output[0])
-		return snap_fail(err, SNAP_E_USAGE, 0, "--output DIR is missing"), VERB_FAILED;
+		return snap_fail_plain(err, SNAP_E_USAGE, 0, "--output DIR is missing"),
+		       VERB_FAILED;
 	r = create(&options, argv + next, &status, err);
 	if (r < 0 && status != 0) {
 		(void)output_failure(verb->name, err);

@@ -140,7 +140,7 @@ int verb_run(const struct verb *verb, int argc, char **argv, struct snap_error *
 	if (r == 0 && options.help)
 		print_help(verb);
 	else if (r == 0 && !words.command[0])
-		r = snap_fail(err, SNAP_E_USAGE, EINVAL, "no command given");
+		r = snap_fail_plain(err, SNAP_E_USAGE, EINVAL, "no command given");
 	else if (r == 0)
 		r = run(&options, &words, &status, err);
 	passthrough_done(&words);

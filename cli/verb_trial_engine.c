@@ -109,7 +109,7 @@ int verb_trial_engine(const struct verb *verb, int argc, char **argv, struct sna
 
 	(void)verb;
 	if (argc != 2 || parse_int(argv[1], 1, 65535, &port) < 0)
-		return snap_fail(err, SNAP_E_USAGE, 0, "PORT is missing"), VERB_FAILED;
+		return snap_fail_plain(err, SNAP_E_USAGE, 0, "PORT is missing"), VERB_FAILED;
 	(void)signal(SIGPIPE, SIG_IGN); /* a client may leave early */
 	pattern = make_pattern();
 	if (!pattern)

@@ -32,6 +32,16 @@ static const struct code_info code_infos[] = {
 _Static_assert(sizeof(code_infos) / sizeof(code_infos[0]) == SNAP_CODE_MAX_,
 	       "every code has a name and an exit status");
 
+static void fill(struct snap_error *err, const char *file, int line, enum snap_code code,
+		 int errnum, const char *fmt, va_list ap)
+{
+	err->code = code;
+	err->errnum = errnum;
+	err->file = file;
+	err->line = line;
+	(void)vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+}
+
 int snap_error_set(struct snap_error *err, const char *file, int line, enum snap_code code,
 		   int errnum, const char *fmt, ...)
 {
@@ -41,23 +51,29 @@ int snap_error_set(struct snap_error *err, const char *file, int line, enum snap
 
 	if (!err)
 		return r;
-
-	err->code = code;
-	err->errnum = errnum;
-	err->file = file;
-	err->line = line;
-
 	va_start(ap, fmt);
-	(void)vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+	fill(err, file, line, code, errnum, fmt, ap);
 	va_end(ap);
-
-	/* "Invalid argument" says nothing that the text of a usage error does not say better */
+	/* what is wrong with a command line is in the text */
 	if (code == SNAP_E_USAGE && errnum == EINVAL)
 		return r;
 	used = strlen(err->msg);
 	if (errnum > 0 && used + 3 < sizeof(err->msg))
 		(void)snprintf(err->msg + used, sizeof(err->msg) - used, ": %s", strerror(errnum));
 	return r;
+}
+
+int snap_error_set_plain(struct snap_error *err, const char *file, int line, enum snap_code code,
+			 int errnum, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (err) {
+		va_start(ap, fmt);
+		fill(err, file, line, code, errnum, fmt, ap);
+		va_end(ap);
+	}
+	return errnum > 0 ? -errnum : -EIO;
 }
 
 void snap_error_prefix(struct snap_error *err, const char *fmt, ...)

@@ -43,6 +43,13 @@ int snap_error_set(struct snap_error *err, const char *file, int line, enum snap
 #define snap_fail(err, code, errnum, ...) \
 	snap_error_set((err), __FILE__, __LINE__, (code), (errnum), __VA_ARGS__)
 
+/* the same, but the text stays as it is: errnum is our verdict, not what a call answered */
+#define snap_fail_plain(err, code, errnum, ...) \
+	snap_error_set_plain((err), __FILE__, __LINE__, (code), (errnum), __VA_ARGS__)
+
+int snap_error_set_plain(struct snap_error *err, const char *file, int line, enum snap_code code,
+			 int errnum, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
 /* put "text: " in front of the message; no effect on an empty error */
 void snap_error_prefix(struct snap_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

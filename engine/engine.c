@@ -109,6 +109,13 @@ int engine_init(struct engine *engine, const struct engine_config *config, struc
 	return r;
 }
 
+bool engine_readiness_is_unknown(const struct engine *engine, const struct engine_config *config)
+{
+	bool is_auto = !config->adapter || strcmp(config->adapter, "auto") == 0;
+
+	return is_auto && !config->ready && engine->ready_kind == ENGINE_READY_NONE;
+}
+
 const char *engine_adapter_name(const struct engine *engine)
 {
 	return engine->adapter->name;

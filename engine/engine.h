@@ -61,6 +61,12 @@ struct engine {
 /* no heap, nothing to release; -EINVAL with a message for a malformed option */
 int engine_init(struct engine *engine, const struct engine_config *config, struct snap_error *err);
 
+/*
+ * Nobody said when it is ready, and it is no engine we know: a capture would take whatever has
+ * booted so far. False after `--ready none` or `--engine none`, which say so on purpose.
+ */
+bool engine_readiness_is_unknown(const struct engine *engine, const struct engine_config *config);
+
 const char *engine_adapter_name(const struct engine *engine);
 
 /* one try: 0 ready, 1 not yet (err says what was seen), negative errno for what will never work */

@@ -211,7 +211,8 @@ static enum supervisor_state boot(struct supervisor *s)
 
 enum supervisor_state action_start(struct supervisor *s)
 {
-	if (!s->options->snapshot)
+	/* a promised capture wants a fresh boot */
+	if (!s->options->snapshot || s->options->capture == CAPTURE_EXIT)
 		return boot(s);
 	if (s->ops->start_wake(s->world, &s->failure) < 0)
 		return act_wake_failed(s, NULL);

@@ -160,9 +160,9 @@ static int op_adopt(void *world, pid_t pid, struct snap_error *err)
 	/* only a child can be asked for, so this also says whose it is */
 	if (pid <= 0 || pid == init->worker.ref.pid ||
 	    waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
-		return snap_fail(err, SNAP_E_RESTORE, ECHILD,
-				 "the worker restored process %d, which is no child of ours",
-				 (int)pid);
+		return snap_fail_plain(err, SNAP_E_RESTORE, ECHILD,
+				       "the worker restored process %d, which is no child of ours",
+				       (int)pid);
 	r = pidref_open(&init->engine, pid);
 	if (r < 0)
 		return snap_fail(err, SNAP_E_RESTORE, -r, "cannot hold process %d", (int)pid);

@@ -82,6 +82,22 @@ static int take_host(struct capture *c, struct snap_error *err)
 	return r;
 }
 
+static int step_engine(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	int r = engine_init(&c->engine, &c->config->engine, err);
+
+	if (r < 0)
+		return r;
+	if (engine_readiness_is_unknown(&c->engine, &c->config->engine))
+		return snap_fail_plain(
+			err, SNAP_E_USAGE, EINVAL,
+			"when '%s' is ready is not known; give --ready http://HOST:PORT/PATH, "
+			"tcp:HOST:PORT, exec:COMMAND, fd or notify (none: as soon as it runs)",
+			c->config->engine.argv[0]);
+	return 0;
+}
+
 static int step_rights(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
@@ -92,17 +108,43 @@ static int step_rights(void *context, struct snap_error *err)
 		return r;
 	setting = c->m.host.setting;
 	if (strcmp(setting, "C") == 0)
-		return snap_fail(
+		return snap_fail_plain(
 			err, SNAP_E_PREFLIGHT, EPERM,
 			"setting C: a seccomp filter is on this container, CRIU cannot dump under "
 			"one; capture with seccomp=unconfined or on the host with snapctl create");
 	if (strcmp(setting, "none") == 0)
-		return snap_fail(
+		return snap_fail_plain(
 			err, SNAP_E_PREFLIGHT, EPERM,
 			"no right to dump: CAP_CHECKPOINT_RESTORE and CAP_SETPCAP are needed "
 			"(--cap-add CHECKPOINT_RESTORE)");
 	c->m.unprivileged = strcmp(setting, "A") != 0;
 	return 0;
+}
+
+/* what answered must be the engine, not somebody who had the port before */
+static int check_listener(struct capture *c, struct snap_error *err)
+{
+	struct task_tree tree = {0};
+	struct manifest found;
+	bool is_ours = false;
+	int r;
+
+	if (c->engine.ready_kind != ENGINE_READY_HTTP && c->engine.ready_kind != ENGINE_READY_TCP)
+		return 0;
+	manifest_init(&found);
+	r = task_tree_collect(c->config->root_pid, &tree, err);
+	if (r == 0)
+		r = sockets_listeners(&tree, &found, err);
+	for (size_t i = 0; i < found.n_listeners; i++)
+		is_ours |= (int)found.listeners[i].port == c->engine.ready.port &&
+			   strncmp(found.listeners[i].protocol, "tcp", 3) == 0;
+	if (r == 0 && !is_ours)
+		r = snap_fail_plain(err, SNAP_E_NOT_READY, EADDRINUSE,
+				    "%s:%d is answered by something outside the engine's tree",
+				    c->engine.ready.host, c->engine.ready.port);
+	task_tree_done(&tree);
+	manifest_done(&found);
+	return r;
 }
 
 static int step_ready(void *context, struct snap_error *err)
@@ -112,21 +154,22 @@ static int step_ready(void *context, struct snap_error *err)
 	struct proc_stat stat;
 	struct timespec boot;
 	uint64_t started_ms;
-	int r = engine_init(&c->engine, &c->config->engine, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (c->engine.ready_kind == ENGINE_READY_FD || c->engine.ready_kind == ENGINE_READY_NOTIFY)
 		r = c->config->talk.wait_engine(c->config->talk.arg, deadline, err);
 	else
 		r = engine_wait_ready(&c->engine, deadline, root_is_alive, c, err);
 	if (r == -ESRCH)
-		return snap_fail(err, SNAP_E_NOT_READY, ESRCH,
-				 "the engine ended before it was ready");
+		return snap_fail_plain(err, SNAP_E_NOT_READY, ESRCH,
+				       "the engine ended before it was ready");
+	if (r < 0)
+		return r;
+	r = check_listener(c, err);
 	if (r < 0)
 		return r;
 	if (procfs_stat(c->config->root_pid, &stat) < 0)
-		return snap_fail(err, SNAP_E_NOT_READY, ESRCH, "the engine is gone");
+		return snap_fail_plain(err, SNAP_E_NOT_READY, ESRCH, "the engine is gone");
 	(void)clock_gettime(CLOCK_BOOTTIME, &boot);
 	started_ms = stat.start_ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
 	c->m.cold_boot_ms = (uint64_t)boot.tv_sec * 1000 + (uint64_t)boot.tv_nsec / NS_PER_MS;
@@ -248,7 +291,7 @@ static int step_quiet(void *context, struct snap_error *err)
 	/* with NET_ADMIN an open connection is dumped, and closed at the wake */
 	if (report.n > 0 && !(audit_only_transient(&report) && !c->m.unprivileged)) {
 		audit_format(&report, text, sizeof(text));
-		return snap_fail(err, SNAP_E_UNSNAPSHOTABLE, EBUSY, "%s", text);
+		return snap_fail_plain(err, SNAP_E_UNSNAPSHOTABLE, EBUSY, "%s", text);
 	}
 	return store_check_space(&c->store, resident + SPACE_SLACK_BYTES, err);
 }
@@ -474,17 +517,12 @@ static int step_publish(void *context, struct snap_error *err)
 }
 
 static const struct step capture_steps[] = {
-	{"rights", step_rights, NULL},
-	{"ready", step_ready, NULL},
-	{"warm-up", step_warm_up, NULL},
-	{"oracle", step_oracle, NULL},
-	{"store", step_store, undo_store},
-	{"quiet", step_quiet, NULL},
-	{"freeze", step_freeze, undo_freeze},
-	{"dump", step_dump, NULL},
-	{"seal", step_seal, NULL},
-	{"verify", step_verify, NULL},
-	{"publish", step_publish, NULL},
+	{"engine", step_engine, NULL}, {"rights", step_rights, NULL},
+	{"ready", step_ready, NULL},   {"warm-up", step_warm_up, NULL},
+	{"oracle", step_oracle, NULL}, {"store", step_store, undo_store},
+	{"quiet", step_quiet, NULL},   {"freeze", step_freeze, undo_freeze},
+	{"dump", step_dump, NULL},     {"seal", step_seal, NULL},
+	{"verify", step_verify, NULL}, {"publish", step_publish, NULL},
 };
 
 int capture_run(const struct capture_config *config, struct capture_result *ret,

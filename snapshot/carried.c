@@ -206,12 +206,12 @@ static bool has_room(const struct collector *c, const struct stat *st)
 static int too_large(const char *path, const struct stat *st, const char *why,
 		     struct snap_error *err)
 {
-	return snap_fail(err, SNAP_E_UNSNAPSHOTABLE, EFBIG,
-			 "'%s' (%" PRIu64
-			 " bytes) %s and is too large to carry (limit %llu bytes in "
-			 "all); close it before the capture or put it on a volume that the new "
-			 "container has too",
-			 path, (uint64_t)st->st_size, why, CARRIED_BYTES_MAX);
+	return snap_fail_plain(
+		err, SNAP_E_UNSNAPSHOTABLE, EFBIG,
+		"'%s' (%" PRIu64 " bytes) %s and is too large to carry (limit %llu bytes in "
+		"all); close it before the capture or put it on a volume that the new "
+		"container has too",
+		path, (uint64_t)st->st_size, why, CARRIED_BYTES_MAX);
 }
 
 static int collect_file(struct collector *c, const struct open_file *file, struct snap_error *err)
@@ -250,8 +250,8 @@ static int include_file(struct collector *c, char *path, struct snap_error *err)
 	if (lstat(path, &file.st) < 0)
 		return snap_fail(err, SNAP_E_USAGE, errno, "--include '%s'", path);
 	if (!S_ISREG(file.st.st_mode))
-		return snap_fail(err, SNAP_E_USAGE, EINVAL, "--include '%s' is no regular file",
-				 path);
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,
+				       "--include '%s' is no regular file", path);
 	if (!has_room(c, &file.st))
 		return too_large(path, &file.st, "is to be included", err);
 	if (!entry)

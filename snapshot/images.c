@@ -25,7 +25,7 @@ static int add_image(int gen_fd, const char *name, struct manifest *m, struct sn
 	struct manifest_image *bigger;
 
 	if (m->n_images >= MANIFEST_ITEMS_MAX)
-		return snap_fail(err, SNAP_E_DUMP, E2BIG, "too many image files");
+		return snap_fail_plain(err, SNAP_E_DUMP, E2BIG, "too many image files");
 	bigger = reallocarray(m->images, m->n_images + 1, sizeof(*bigger));
 	if (!bigger)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot note '%s'", name);
@@ -105,8 +105,8 @@ static int check_stored(const struct manifest *m, const char **names, struct sna
 		(void)snprintf(name, sizeof(name), "files/%s", m->files[i].stored);
 		if (m->n_images == 0 ||
 		    !bsearch(&key, names, m->n_images, sizeof(*names), compare_pointers))
-			return snap_fail(err, SNAP_E_CORRUPT, EUCLEAN,
-					 "'%s' is to be put back and has no digest", name);
+			return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
+					       "'%s' is to be put back and has no digest", name);
 	}
 	return 0;
 }
@@ -126,19 +126,21 @@ int images_verify(int gen_fd, const struct manifest *m, const atomic_bool *stop,
 		int r;
 
 		if (atomic_load(stop))
-			return snap_fail(err, SNAP_E_INTERNAL, ECANCELED, "digests were stopped");
+			return snap_fail_plain(err, SNAP_E_INTERNAL, ECANCELED,
+					       "digests were stopped");
 		r = file_digest(gen_fd, image->name, digest, &size, err);
 		if (r < 0)
 			return r;
 		if (size != image->size)
-			return snap_fail(err, SNAP_E_CORRUPT, EUCLEAN,
-					 "'%s' has %" PRIu64 " bytes, the manifest says %" PRIu64,
-					 image->name, size, image->size);
+			return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
+					       "'%s' has %" PRIu64
+					       " bytes, the manifest says %" PRIu64,
+					       image->name, size, image->size);
 		if (strcmp(digest, image->digest) != 0)
-			return snap_fail(err, SNAP_E_CORRUPT, EUCLEAN,
-					 "'%s' is damaged: digest %s, the "
-					 "manifest says %s",
-					 image->name, digest, image->digest);
+			return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
+					       "'%s' is damaged: digest %s, the "
+					       "manifest says %s",
+					       image->name, digest, image->digest);
 	}
 	return 0;
 }

@@ -133,7 +133,7 @@ static int step_gate(void *context, struct snap_error *err)
 	identity_done(&want);
 	if (r == 0)
 		return 0;
-	(void)snap_fail(err, SNAP_E_INCOMPATIBLE, 0, "%s", reasons.text);
+	(void)snap_fail_plain(err, SNAP_E_INCOMPATIBLE, 0, "%s", reasons.text);
 	return RESTORE_REFUSED;
 }
 
@@ -252,9 +252,9 @@ static int step_criu(void *context, struct snap_error *err)
 	if (r < 0)
 		return r;
 	if (c->result->root_pid != c->m.root_pid)
-		return snap_fail(err, SNAP_E_RESTORE, EPROTO,
-				 "the tree came back as pid %d, not %d", (int)c->result->root_pid,
-				 (int)c->m.root_pid);
+		return snap_fail_plain(err, SNAP_E_RESTORE, EPROTO,
+				       "the tree came back as pid %d, not %d",
+				       (int)c->result->root_pid, (int)c->m.root_pid);
 	return 0;
 }
 
@@ -305,8 +305,11 @@ static int ask_oracle(struct restore *c, struct snap_error *err)
 	if (r != ENGINE_ORACLE_MISMATCH)
 		return r;
 	/* nobody ever saw it answer well: do not try it at every start */
-	if (!c->m.verified && !c->config->generation)
+	if (!c->m.verified && !c->config->generation) {
 		store_retract(&c->store, c->result->generation);
+		snap_error_prefix(err, "%s was never verified and is no longer current",
+				  c->result->generation);
+	}
 	return -EBADMSG;
 }
 
@@ -319,6 +322,9 @@ static int step_answer(void *context, struct snap_error *err)
 
 	if (must_ask && c->m.oracle_request && c->m.oracle_answer)
 		r = ask_oracle(c, err);
+	else if (must_ask && c->engine.ready_kind != ENGINE_READY_FD &&
+		 c->engine.ready_kind != ENGINE_READY_NOTIFY)
+		r = engine_wait_ready(&c->engine, c->deadline_ns, NULL, NULL, err);
 	if (r < 0)
 		return r;
 	if (!c->m.verified && store_is_writable(&c->store)) {

@@ -46,7 +46,7 @@ int job_probe(const struct worker_options *options, struct snap_error *err)
 	if (r == 0)
 		r = ask_oracle(&engine, deadline, err);
 	if (r == -ESRCH)
-		(void)snap_fail(err, SNAP_E_NOT_READY, ESRCH, "the engine has ended");
+		(void)snap_fail_plain(err, SNAP_E_NOT_READY, ESRCH, "the engine has ended");
 	if (r < 0) {
 		talk_send(WORKER_MSG_FAILED, err->code, 0, 0, err->msg);
 		return 1;

@@ -32,7 +32,7 @@
 
 static int skip(struct snap_error *err, const char *why)
 {
-	(void)snap_fail(err, SNAP_E_PREFLIGHT, 0, "%s", why);
+	(void)snap_fail_plain(err, SNAP_E_PREFLIGHT, 0, "%s", why);
 	return NESTED_SKIPPED;
 }
 
@@ -258,7 +258,7 @@ int nested_verify(const struct worker_options *options, const struct manifest *m
 	if (status == STATUS_NO_NS)
 		return skip(err, "pid, network and mount namespaces cannot be made here");
 	last_words(log_fd, words, sizeof(words));
-	return snap_fail(err, SNAP_E_ORACLE, 0,
-			 "the snapshot does not wake beside the engine (status %d): %s", status,
-			 words);
+	return snap_fail_plain(err, SNAP_E_ORACLE, 0,
+			       "the snapshot does not wake beside the engine (status %d): %s",
+			       status, words);
 }

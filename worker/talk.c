@@ -33,12 +33,12 @@ int talk_wait(enum worker_msg_type type, uint64_t deadline_ns, struct snap_error
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r == 0)
-			return snap_fail(err, SNAP_E_NOT_READY, ETIMEDOUT,
-					 "no '%s' from PID 1 before the deadline",
-					 worker_msg_name(type));
+			return snap_fail_plain(err, SNAP_E_NOT_READY, ETIMEDOUT,
+					       "no '%s' from PID 1 before the deadline",
+					       worker_msg_name(type));
 		r = worker_msg_recv(WORKER_FD_SOCKET, &msg, MSG_DONTWAIT);
 		if (r == 1)
-			return snap_fail(err, SNAP_E_INTERNAL, EPIPE, "PID 1 has gone");
+			return snap_fail_plain(err, SNAP_E_INTERNAL, EPIPE, "PID 1 has gone");
 		if (r < 0 && r != -EAGAIN)
 			return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot hear PID 1");
 		if (r == 0 && msg.type == type)

@@ -52,7 +52,8 @@ int worker_options_parse(int argc, char **argv, struct worker_options *ret, stru
 	ret->self = argv[0];
 	ret->argv = argv + 1 + next;
 	if (!ret->argv[0])
-		return snap_fail(err, SNAP_E_USAGE, EINVAL, "the engine's command is missing");
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,
+				       "the engine's command is missing");
 	return 0;
 }
 
@@ -62,9 +63,9 @@ int worker_options_engine(const struct worker_options *options, struct engine_co
 	int warmup = -1;
 
 	if (options->warmup && parse_int(options->warmup, 0, WARMUP_MAX, &warmup) < 0)
-		return snap_fail(err, SNAP_E_USAGE, EINVAL,
-				 "--warmup '%s' is no number from 0 to %d", options->warmup,
-				 WARMUP_MAX);
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,
+				       "--warmup '%s' is no number from 0 to %d", options->warmup,
+				       WARMUP_MAX);
 	*ret = (struct engine_config){
 		.adapter = options->adapter,
 		.ready = options->ready,

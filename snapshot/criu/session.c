@@ -183,7 +183,7 @@ static int send_request(struct criu_session *session, const CriuReq *req, struct
 	ssize_t n;
 
 	if (size > sizeof(packet))
-		return snap_fail(err, SNAP_E_INTERNAL, EMSGSIZE, "request to CRIU too large");
+		return snap_fail_plain(err, SNAP_E_INTERNAL, EMSGSIZE, "request to CRIU too large");
 	(void)criu_req__pack(req, packet);
 	n = send(session->sock, packet, size, MSG_NOSIGNAL);
 	if (n < 0)
@@ -292,7 +292,8 @@ int criu_session_version(struct criu_session *session, uint64_t deadline_ns, str
 			(void)snprintf(session->version, sizeof(session->version), "%d.%d.%d",
 				       v->major_number, v->minor_number, v->sublevel);
 	} else {
-		r = snap_fail(err, SNAP_E_PREFLIGHT, EPROTO, "CRIU does not tell its version");
+		r = snap_fail_plain(err, SNAP_E_PREFLIGHT, EPROTO,
+				    "CRIU does not tell its version");
 	}
 	criu_resp__free_unpacked(resp, NULL);
 	return r;
@@ -383,7 +384,8 @@ int criu_session_restore(struct criu_session *session, const struct criu_options
 	if (r < 0)
 		return r;
 	if (!resp->restore || resp->restore->pid <= 0)
-		r = snap_fail(err, SNAP_E_RESTORE, EPROTO, "CRIU does not tell the restored pid");
+		r = snap_fail_plain(err, SNAP_E_RESTORE, EPROTO,
+				    "CRIU does not tell the restored pid");
 	else
 		*ret_pid = resp->restore->pid;
 	criu_resp__free_unpacked(resp, NULL);
@@ -393,7 +395,7 @@ int criu_session_restore(struct criu_session *session, const struct criu_options
 	/* the root is CRIU's child until CRIU is gone */
 	session->sock = fd_close(session->sock);
 	if (process_wait(&session->process, options->deadline_ns, &status) < 0)
-		return snap_fail(err, SNAP_E_RESTORE, ETIMEDOUT, "CRIU does not end");
+		return snap_fail_plain(err, SNAP_E_RESTORE, ETIMEDOUT, "CRIU does not end");
 	pidref_done(&session->process);
 	return 0;
 }

@@ -11,6 +11,7 @@ import re
 import signal
 import stat
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -321,3 +322,28 @@ def test_worker_killed_at_any_moment_of_a_wake(bench, good, seed):
         assert_one_engine_and_no_tools(start, engine)
     assert stat.S_ISREG(os.stat(os.path.join(store, "current")).st_mode)
     assert read_text(os.path.join(store, "current")) == "gen-1\n"
+
+
+def test_capture_of_an_engine_whose_readiness_nobody_told(bench):
+    engine = replace(engines.threads16(bench.programs), ready=None, oracle=None)
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="first-boot") as start:
+        record = start.wait_record("capture.failed", "capture.done")
+        assert record["event"] == "capture.failed" and record["code"] == "usage", record
+        assert "--ready" in record["msg"] and "threads16" in record["msg"]
+        start.wait_http(engine.port, "/check")
+        assert len(start.records("boot.cold")) == 1
+    assert not os.path.exists(os.path.join(store, "current"))
+
+
+def test_capture_does_not_take_a_foreign_answer_for_ready(bench):
+    engine = engines.threads16(bench.programs)
+    other = engines.exit_status(bench.programs)
+    elsewhere = replace(engine, ready=f"tcp:127.0.0.1:{other.port}")
+    store = bench.workplace.store()
+    with bench.start(bench.workplace.store("other"), other, own_net=False) as first:
+        first.wait_http(other.port, "/health")
+        with bench.start(store, elsewhere, capture="first-boot", own_net=False) as start:
+            record = start.wait_record("capture.failed", "capture.done")
+            assert record["event"] == "capture.failed" and record["code"] == "not-ready", record
+            assert "outside the engine" in record["msg"]
