@@ -14,7 +14,8 @@
 #include "common/fd.h"
 #include "common/io.h"
 
-#define ANCESTORS_MAX 512 /* a loop in a changing /proc must end */
+#define PF_EXITING    0x4U /* include/linux/sched.h; in field 9 of /proc/PID/stat since ever */
+#define ANCESTORS_MAX 512  /* a loop in a changing /proc must end */
 
 struct dirent_raw {
 	uint64_t ino;
@@ -29,6 +30,7 @@ int procfs_stat(pid_t pid, struct proc_stat *ret)
 	char path[32], buf[1024], *open_paren, *close_paren;
 	ssize_t n;
 	int ppid, pgrp, session, fields;
+	unsigned int flags;
 	size_t len;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -48,15 +50,16 @@ int procfs_stat(pid_t pid, struct proc_stat *ret)
 	ret->comm[len] = '\0';
 
 	fields = sscanf(close_paren + 1,
-			" %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
+			" %c %d %d %d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
 			"%" SCNu64,
-			&ret->state, &ppid, &pgrp, &session, &ret->start_ticks);
-	if (fields != 5)
+			&ret->state, &ppid, &pgrp, &session, &flags, &ret->start_ticks);
+	if (fields != 6)
 		return -EPROTO;
 	ret->pid = pid;
 	ret->ppid = ppid;
 	ret->pgrp = pgrp;
 	ret->session = session;
+	ret->exiting = flags & PF_EXITING;
 	return 0;
 }
 

@@ -17,6 +17,7 @@ struct proc_stat {
 	pid_t ppid;
 	pid_t pgrp;
 	pid_t session;
+	bool exiting;	      /* on its way out: what it held is going or gone */
 	uint64_t start_ticks; /* since boot, in clock ticks */
 };
 

@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/parse.h"
 #include "common/procfs.h"
 #include "snapshot/task/audit_internal.h"
 
@@ -141,6 +143,14 @@ static ssize_t read_namespace(const char *process, const char *kind, char *buf, 
 	return n;
 }
 
+static bool is_ending(pid_t tid)
+{
+	struct proc_stat stat;
+
+	return procfs_stat(tid, &stat) < 0 || stat.exiting || stat.state == 'Z' ||
+	       stat.state == 'X';
+}
+
 static void check_namespaces(struct audit *audit, const struct tree_process *process, pid_t tid,
 			     struct once *once)
 {
@@ -161,6 +171,9 @@ static void check_namespaces(struct audit *audit, const struct tree_process *pro
 			continue;
 		if (n >= 0 && strcmp(ours, theirs) == 0)
 			continue;
+		/* nor has a task that is ending */
+		if (n < 0 && is_ending(tid))
+			return;
 		once->namespaces |= bits;
 		audit_find(audit, process,
 			   "%s another %s namespace than snapinit, which CRIU cannot restore; let "
@@ -201,6 +214,17 @@ static void check_place(struct audit *audit, const struct tree_process *process)
 				     (int)process->ppid);
 }
 
+static int count_threads(pid_t pid)
+{
+	char text[32];
+	int n = 0;
+
+	if (procfs_status_field(pid, "Threads", text, sizeof(text)) < 0 ||
+	    parse_int(text, 0, INT_MAX, &n) < 0)
+		return 0;
+	return n;
+}
+
 int audit_tasks(struct audit *audit, const struct tree_process *process)
 {
 	snap_cleanup(dir_close) DIR *dir = NULL;
@@ -210,7 +234,11 @@ int audit_tasks(struct audit *audit, const struct tree_process *process)
 
 	if (procfs_stat(process->pid, &stat) < 0)
 		return 0;
-	/* the tree has zombies marked: this one has other threads left */
+	if (stat.exiting && stat.state != 'Z')
+		return 0;
+	/* the tree has zombies marked: this one became one since, or has other threads left */
+	if (stat.state == 'Z' && count_threads(process->pid) < 2)
+		return 0;
 	if (stat.state == 'Z') {
 		audit_find(audit, process,
 			   "has ended its main thread and runs on in others, which CRIU cannot "
