@@ -16,6 +16,10 @@
 #define WAKE_LAST_WORD_MS    10000 /* from READY to DONE */
 #define ENDED_EXIT_MS	     5000  /* from the last word to the worker's exit */
 #define PROBE_MS	     10000
+#define TRIED_GRACE_MS	     8000
+#define DUMP_TIMEOUT_MS	     120000 /* the worker's own */
+#define FROZEN_SLACK_MS	     10000
+#define FROZEN_TERMINATE_MS  4000  /* without a grace: half of the least that platforms give */
 #define SWEEP_MS	     10000 /* a killed process that is not gone by then runs no more code */
 #define DRAIN_MS	     2000
 
@@ -30,6 +34,7 @@ static void tell_engine(struct supervisor *s, int sig)
 {
 	char buf[16];
 
+	s->told_sig = sig;
 	s->ops->signal_engine(s->world, sig);
 	log_write(LOG_LEVEL_DEBUG, "signal.forwarded",
 		  (struct log_field[]){LOG_TEXT("signal", signal_name(sig, buf, sizeof(buf)))}, 1,
@@ -38,8 +43,12 @@ static void tell_engine(struct supervisor *s, int sig)
 
 static enum supervisor_state begin_grace(struct supervisor *s)
 {
-	s->deadline_ns =
-		s->options->grace_ms > 0 ? deadline_after_ms(s->options->grace_ms) : DEADLINE_NEVER;
+	uint64_t grace_ms = s->options->grace_ms;
+
+	/* nobody but us will end an engine that was started to be tried */
+	if (grace_ms == 0 && (s->options->exit_when_ready || s->options->capture == CAPTURE_EXIT))
+		grace_ms = TRIED_GRACE_MS;
+	s->deadline_ns = grace_ms > 0 ? deadline_after_ms(grace_ms) : DEADLINE_NEVER;
 	s->capture_over = true;
 	return STATE_STOPPING;
 }
@@ -68,7 +77,7 @@ static enum supervisor_state serve(struct supervisor *s)
 
 static enum supervisor_state finish(struct supervisor *s)
 {
-	s->ops->kill_worker(s->world);
+	s->ops->dismiss_worker(s->world);
 	s->ops->sweep(s->world, SWEEP_NOTHING);
 	s->ops->drain(s->world);
 	s->deadline_ns = deadline_after_ms(DRAIN_MS);
@@ -186,6 +195,7 @@ static enum supervisor_state begin_capture(struct supervisor *s)
 	s->deadline_ns = s->options->capture_timeout_ms > 0
 				 ? deadline_after_ms(s->options->capture_timeout_ms)
 				 : DEADLINE_NEVER;
+	s->capture_deadline_ns = s->deadline_ns;
 	return deliver_held(s, STATE_CAPTURING);
 }
 
@@ -262,7 +272,9 @@ ACTION(act_mirror)
 
 ACTION(act_abort_wake)
 {
-	(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d", e->sig);
+	(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d came first", e->sig);
+	log_write(LOG_LEVEL_INFO, "wake.failed",
+		  (struct log_field[]){LOG_TEXT("code", failure_code(s))}, 1, "%s", s->failure.msg);
 	return clean_and_exit(s, 128 + e->sig);
 }
 
@@ -324,9 +336,18 @@ ACTION(act_wake_worker_died)
 
 ACTION(act_wake_engine_died)
 {
+	bool as_told = WIFSIGNALED(e->status) && WTERMSIG(e->status) == s->told_sig;
+
 	(void)snap_fail(&s->failure, SNAP_E_RESTORE, 0,
 			"the restored engine ended before it answered (status %d)",
 			child_exit_status(e->status));
+	/* what we passed on ended it, so that is what it should do */
+	if (as_told) {
+		log_write(LOG_LEVEL_INFO, "wake.failed",
+			  (struct log_field[]){LOG_TEXT("code", failure_code(s))}, 1, "%s",
+			  s->failure.msg);
+		return act_mirror(s, e);
+	}
 	return give_wake_up(s, "wake.failed");
 }
 
@@ -370,6 +391,18 @@ static enum supervisor_state end_or_serve(struct supervisor *s, int status)
 	return serve(s);
 }
 
+ACTION(act_woken_mirror)
+{
+	log_wake_done(s, "");
+	return act_mirror(s, e);
+}
+
+ACTION(act_woken_terminate)
+{
+	log_wake_done(s, "");
+	return act_terminate(s, e);
+}
+
 ACTION(act_wake_done)
 {
 	log_wake_done(s, e->msg->text);
@@ -397,7 +430,7 @@ ACTION(act_wake_worker_lost)
 ACTION(act_terminate_capture)
 {
 	if (asks_to_end(s, e->sig)) {
-		s->ops->kill_worker(s->world);
+		s->ops->dismiss_worker(s->world);
 		(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d came first", e->sig);
 		log_capture_failed(s);
 		if (s->options->capture == CAPTURE_EXIT)
@@ -413,10 +446,33 @@ ACTION(act_says_ready)
 	return s->state;
 }
 
+static void shorten_deadline(struct supervisor *s, uint64_t timeout_ms)
+{
+	uint64_t deadline = deadline_after_ms(timeout_ms);
+
+	if (deadline < s->deadline_ns)
+		s->deadline_ns = deadline;
+}
+
+/* held like any signal, but who wants us to end does not wait for a long dump */
+ACTION(act_frozen_terminate)
+{
+	uint64_t half_ms = s->options->grace_ms / 2;
+
+	if (asks_to_end(s, e->sig))
+		shorten_deadline(s, half_ms > 0 ? half_ms : FROZEN_TERMINATE_MS);
+	return act_hold(s, e);
+}
+
 ACTION(act_freeze)
 {
-	if (s->ops->answer(s->world, WORKER_MSG_GO, e->msg->id) == 0)
+	if (s->ops->answer(s->world, WORKER_MSG_GO, e->msg->id) == 0) {
+		/* the worker ends a dump that takes too long; this is for one that cannot */
+		shorten_deadline(s, FROZEN_SLACK_MS + (s->options->dump_timeout_ms
+							       ? s->options->dump_timeout_ms
+							       : DUMP_TIMEOUT_MS));
 		return STATE_FROZEN;
+	}
 	(void)snap_fail(&s->failure, SNAP_OK, 0, "the worker does not listen any more");
 	s->ops->kill_worker(s->world);
 	return give_capture_up(s);
@@ -437,8 +493,18 @@ static enum supervisor_state mend(struct supervisor *s)
 
 ACTION(act_thawed)
 {
-	if (e->msg->value == 0)
-		return deliver_held(s, STATE_THAWED);
+	if (e->msg->value == 0) {
+		enum supervisor_state state;
+
+		s->deadline_ns = s->capture_deadline_ns;
+		state = deliver_held(s, STATE_THAWED);
+		if (state == STATE_STOPPING) {
+			s->ops->dismiss_worker(s->world);
+			(void)snap_fail(&s->failure, SNAP_OK, 0, "a signal came first");
+			log_capture_failed(s);
+		}
+		return state;
+	}
 	if (s->options->capture == CAPTURE_EXIT)
 		return STATE_ENDED;
 	return act_frozen_breach(s, e);

@@ -28,6 +28,9 @@ ACTION(act_wake_worker_died);
 ACTION(act_wake_engine_died);
 ACTION(act_restored);
 ACTION(act_ready);
+ACTION(act_woken_mirror);
+ACTION(act_woken_terminate);
+ACTION(act_frozen_terminate);
 ACTION(act_wake_done);
 ACTION(act_wake_worker_lost); /* the engine answers already: it stays */
 

@@ -37,6 +37,7 @@
 
 #define MESSAGES_MAX	  16   /* of the worker, per turn */
 #define WORKER_RETIRE_MS  5000 /* from its last word to KILL */
+#define WORKER_DISMISS_MS 1000 /* to take back what it has half made */
 #define WORKER_HANG_UP_MS 1000 /* from the end of its socket to KILL */
 #define SWEEP_AGAIN_MS	  50   /* a sweep is repeated at every death; this is for a lost one */
 #define DRAIN_STALL_MS	  2000
@@ -215,6 +216,11 @@ static void op_kill_worker(void *world)
 	worker_kill(&((struct init *)world)->worker);
 }
 
+static void op_dismiss_worker(void *world)
+{
+	worker_dismiss(&((struct init *)world)->worker, WORKER_DISMISS_MS);
+}
+
 static void op_retire_worker(void *world)
 {
 	worker_retire(&((struct init *)world)->worker, WORKER_RETIRE_MS);
@@ -252,6 +258,7 @@ static const struct supervisor_ops ops = {
 	.resume_tree = op_resume_tree,
 	.answer = op_answer,
 	.kill_worker = op_kill_worker,
+	.dismiss_worker = op_dismiss_worker,
 	.retire_worker = op_retire_worker,
 	.sweep = op_sweep,
 	.drain = op_drain,
@@ -368,6 +375,8 @@ static void continue_drain(struct init *init)
 
 	if (!init->draining)
 		return;
+	if (stdio_is_drained(&init->stdio) && pidref_is_set(&init->worker.ref))
+		return; /* dismissed: its end or kill_at comes soon */
 	if (stdio_is_drained(&init->stdio)) {
 		tell(init, &(struct event){.type = EVENT_DRAINED});
 	} else if (moved != init->drain_moved) {

@@ -17,7 +17,7 @@ static const struct option_def defs[] = {
 	{"subreaper", 's', OPTION_FLAG, AT(subreaper), "SNAPINIT_SUBREAPER", NULL,
 	 "adopt orphans when not PID 1 (always on then)"},
 	{"grace", 0, OPTION_DURATION, AT(grace_ms), "SNAPINIT_GRACE", "DUR",
-	 "after TERM, KILL everything when DUR has passed (8s; 0: never)"},
+	 "after TERM, KILL everything when DUR has passed (0: never, the platform does)"},
 	{"snapshot", 0, OPTION_STRING, AT(snapshot), "SNAPINIT_SNAPSHOT", "DIR",
 	 "wake from the snapshot in DIR if it is usable"},
 	{"capture", 0, OPTION_STRING, AT(capture_word), "SNAPINIT_CAPTURE", "MODE",
@@ -44,7 +44,7 @@ static const struct option_def defs[] = {
 	 "give up a capture when the engine is not ready after DUR"},
 	{"quiet-timeout", 0, OPTION_STRING, AT(quiet_timeout), "SNAPINIT_QUIET_TIMEOUT", "DUR",
 	 "wait so long for open connections to end before a capture (10s)"},
-	{"dump-timeout", 0, OPTION_STRING, AT(dump_timeout), "SNAPINIT_DUMP_TIMEOUT", "DUR",
+	{"dump-timeout", 0, OPTION_DURATION, AT(dump_timeout_ms), "SNAPINIT_DUMP_TIMEOUT", "DUR",
 	 "CRIU's dump may last DUR (2m)"},
 	{"notify-fd", 0, OPTION_UINT, AT(notify_fd), "SNAPINIT_NOTIFY_FD", "N",
 	 "the engine's descriptor for --ready fd (3)"},
@@ -152,7 +152,7 @@ int init_options_parse(struct init_options *options, int argc, char **argv, stru
 	int next, r;
 
 	*options = (struct init_options){
-		.grace_ms = 8000,
+		.grace_ms = 0,
 		.capture_timeout_ms = 600000,
 		.pid_base = 1000,
 		.notify_fd = 3,

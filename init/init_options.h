@@ -57,7 +57,7 @@ struct init_options {
 	const char *engine;
 	const char *ready_timeout;
 	const char *quiet_timeout;
-	const char *dump_timeout;
+	uint64_t dump_timeout_ms;
 	const char *oracle;
 	const char *warmup;
 	const char *criu;

@@ -84,9 +84,9 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_SAYS_READY]  = act_nothing,
 	},
 	[STATE_WOKEN] = {
-		[EVENT_TERMINATE]   = act_terminate,
+		[EVENT_TERMINATE]   = act_woken_terminate,
 		[EVENT_SIGNAL]      = act_forward,
-		[EVENT_ENGINE_EXIT] = act_mirror,
+		[EVENT_ENGINE_EXIT] = act_woken_mirror,
 		[EVENT_WORKER_EXIT] = act_wake_worker_lost,
 		[EVENT_BREACH]      = act_wake_worker_lost,
 		[EVENT_BUDGET]      = act_wake_worker_lost,
@@ -141,7 +141,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_SAYS_READY]  = act_says_ready,
 	},
 	[STATE_FROZEN] = {
-		[EVENT_TERMINATE]   = act_hold,
+		[EVENT_TERMINATE]   = act_frozen_terminate,
 		[EVENT_SIGNAL]      = act_hold,
 		[EVENT_ENGINE_EXIT] = act_frozen_engine_ended,
 		[EVENT_WORKER_EXIT] = act_frozen_worker_died,
@@ -160,7 +160,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_SAYS_READY]  = act_nothing,
 	},
 	[STATE_THAWED] = {
-		[EVENT_TERMINATE]   = act_terminate,
+		[EVENT_TERMINATE]   = act_terminate_capture,
 		[EVENT_SIGNAL]      = act_forward,
 		[EVENT_ENGINE_EXIT] = act_capture_engine_ended,
 		[EVENT_WORKER_EXIT] = act_capture_worker_died,

@@ -101,6 +101,8 @@ struct supervisor_ops {
 	/* 0 or -errno */
 	int (*answer)(void *world, enum worker_msg_type type, uint32_t id);
 	void (*kill_worker)(void *world);
+	/* it may take back what it has half made, but not for long */
+	void (*dismiss_worker)(void *world);
 	void (*retire_worker)(
 		void *world); /* it may exit by itself, nothing is heard of it again */
 
@@ -115,8 +117,10 @@ struct supervisor {
 	void *world;
 	const struct init_options *options;
 	enum supervisor_state state;
-	uint64_t started_ns;  /* of this process, for wake.done */
-	uint64_t ready_ns;    /* the woken engine answered */
+	uint64_t started_ns; /* of this process, for wake.done */
+	uint64_t ready_ns;   /* the woken engine answered */
+	uint64_t capture_deadline_ns;
+	int told_sig;	      /* the last one passed to the engine */
 	uint64_t deadline_ns; /* of the state */
 	bool on_terminal;     /* INT is for the command to judge then: no grace */
 

@@ -126,7 +126,11 @@ void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine)
 	put_option(&at, "--ready", options->ready);
 	put_option(&at, "--ready-timeout", options->ready_timeout);
 	put_option(&at, "--quiet-timeout", options->quiet_timeout);
-	put_option(&at, "--dump-timeout", options->dump_timeout);
+	if (job == WORKER_CAPTURE && options->dump_timeout_ms > 0) {
+		(void)snprintf(worker->dump_text, sizeof(worker->dump_text), "%" PRIu64 "ms",
+			       options->dump_timeout_ms);
+		put_option(&at, "--dump-timeout", worker->dump_text);
+	}
 	put_option(&at, "--oracle", options->oracle);
 	put_option(&at, "--warmup", options->warmup);
 	put_list(&at, "--include", &options->include);
@@ -232,6 +236,19 @@ void worker_retire(struct worker *worker, uint64_t timeout_ms)
 	worker_hang_up(worker);
 	worker->retired = true;
 	worker->kill_at = deadline_after_ms(timeout_ms);
+}
+
+void worker_dismiss(struct worker *worker, uint64_t timeout_ms)
+{
+	uint64_t kill_at = deadline_after_ms(timeout_ms);
+
+	if (!pidref_is_set(&worker->ref))
+		return;
+	worker_hang_up(worker);
+	worker->retired = true;
+	if (kill_at < worker->kill_at)
+		worker->kill_at = kill_at;
+	(void)pidref_kill(&worker->ref, SIGTERM);
 }
 
 void worker_kill(struct worker *worker)

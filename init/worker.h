@@ -30,6 +30,7 @@ struct worker {
 	char **argv; /* room for the longest command line, made once */
 	char pid_text[16];
 	char timeout_text[32];
+	char dump_text[32];
 
 	struct pidref ref; /* active or retired; PIDREF_NONE: none */
 	int journal_fd;	   /* of PID 1, lent to a wake; FD_NONE: none */
@@ -70,6 +71,9 @@ void worker_hang_up(struct worker *worker);
 void worker_retire(struct worker *worker, uint64_t timeout_ms);
 
 /* KILL; it still has to be reaped */
+/* ask it to take back what it has half made and to end; KILL when timeout_ms has passed */
+void worker_dismiss(struct worker *worker, uint64_t timeout_ms);
+
 void worker_kill(struct worker *worker);
 
 /* it was reaped */

@@ -62,6 +62,8 @@ static int root_is_alive(void *arg)
 	const struct capture *c = arg;
 	struct proc_stat stat;
 
+	if (steps_stopped())
+		return -ECANCELED;
 	if (procfs_stat(c->config->root_pid, &stat) < 0 || stat.state == 'Z')
 		return -ESRCH;
 	return 0;
@@ -272,6 +274,8 @@ static int await_quiet(struct capture *c, uint64_t deadline_ns, unsigned int pol
 		if (report->n == 0 || !audit_only_transient(report) ||
 		    deadline_left_ms(deadline_ns) == 0)
 			return 0;
+		if (steps_stopped())
+			return snap_fail_plain(err, SNAP_E_INTERNAL, ECANCELED, "asked to stop");
 		(void)usleep(poll_ms * 1000);
 	}
 }

@@ -11,6 +11,18 @@
 
 #include "common/clock.h"
 
+static volatile sig_atomic_t stopped;
+
+void steps_stop(void)
+{
+	stopped = 1;
+}
+
+bool steps_stopped(void)
+{
+	return stopped != 0;
+}
+
 #ifdef SNAP_FAULTS
 static int fault_at(const char *table, const char *step, struct snap_error *err)
 {
@@ -51,6 +63,8 @@ int steps_run(const char *table, const struct step *steps, size_t n, void *conte
 		r = steps[i].run(context, err);
 		if (r == 0)
 			r = fault_at(table, steps[i].name, err);
+		if (r == 0 && stopped && i + 1 < n)
+			r = snap_fail_plain(err, SNAP_E_INTERNAL, ECANCELED, "asked to stop");
 		times->dur_ns[i] = clock_now_ns() - start;
 		if (r == 0)
 			continue;

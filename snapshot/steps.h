@@ -8,6 +8,7 @@
  * (Debug) obey SNAPINIT_FAULT=TABLE.STEP=fail|kill|hang, so that tests reach every step.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,13 @@ struct step_times {
 	uint64_t dur_ns[STEPS_MAX];
 	size_t n; /* steps begun */
 };
+
+/*
+ * Ask a running procedure to give up: it stops before its next step, or at its next look, and is
+ * undone. For a signal handler.
+ */
+void steps_stop(void);
+bool steps_stopped(void);
 
 /* 0 when all ran; else what the failing step returned, with its name in front of err's text */
 int steps_run(const char *table, const struct step *steps, size_t n, void *context,

@@ -4,6 +4,7 @@
  * over WORKER_FD_SOCKET, and may die at any point: PID 1 then takes its next plan.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "snapshot/steps.h"
 #include "worker/ambient.h"
 #include "worker/jobs.h"
 #include "worker/talk.h"
@@ -47,6 +49,13 @@ static int start_log(const struct worker_options *options, struct snap_error *er
 	return 0;
 }
 
+/* PID 1 wants us to end: take back what is half made */
+static void on_term(int sig)
+{
+	(void)sig;
+	steps_stop();
+}
+
 int main(int argc, char **argv)
 {
 	const struct job *job = argc > 1 ? find_job(argv[1]) : NULL;
@@ -70,6 +79,7 @@ int main(int argc, char **argv)
 		talk_send(WORKER_MSG_FAILED, err.code, 0, 0, err.msg);
 		return 2;
 	}
+	(void)signal(SIGTERM, on_term);
 	for (int fd = WORKER_FD_SOCKET; fd <= WORKER_FD_JOURNAL; fd++)
 		(void)fd_set_cloexec(fd, true);
 	return job->run(&options, &err);

@@ -23,9 +23,11 @@
 #include "common/io.h"
 #include "common/process.h"
 #include "snapshot/fingerprint.h"
+#include "snapshot/steps.h"
 
 #define MEMORY_SLACK  (64ULL << 20)
 #define WAKE_LIMIT    "30s"
+#define STOP_LOOK_MS  50U
 #define LIMIT_MS      45000U
 #define OWN_WORDS_MAX 40 /* words of ours on the command line */
 #define STATUS_NO_NS  90 /* the namespaces could not be made: not the snapshot's fault */
@@ -205,6 +207,7 @@ static int run_nested(char *const *argv, int log_fd)
 {
 	struct pidref child = PIDREF_NONE;
 	int status, r;
+	uint64_t deadline = deadline_after_ms(LIMIT_MS);
 	pid_t pid = fork();
 
 	if (pid < 0)
@@ -214,7 +217,9 @@ static int run_nested(char *const *argv, int log_fd)
 	r = pidref_open(&child, pid);
 	if (r < 0)
 		child = (struct pidref){.pid = pid, .fd = FD_NONE};
-	r = process_wait(&child, deadline_after_ms(LIMIT_MS), &status);
+	do
+		r = process_wait(&child, deadline_after_ms(STOP_LOOK_MS), &status);
+	while (r == -ETIMEDOUT && deadline_left_ms(deadline) > 0 && !steps_stopped());
 	if (r < 0) {
 		(void)pidref_kill(&child, SIGKILL);
 		(void)process_wait(&child, DEADLINE_NEVER, &status);

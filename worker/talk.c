@@ -4,11 +4,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "common/clock.h"
+#include "snapshot/steps.h"
 
 static uint32_t last_id;
 
@@ -20,7 +20,7 @@ void talk_send(enum worker_msg_type type, enum snap_code code, pid_t pid, uint64
 
 	(void)snprintf(msg.text, sizeof(msg.text), "%s", text ? text : "");
 	if (worker_msg_send(WORKER_FD_SOCKET, &msg, 0) < 0)
-		exit(1);
+		steps_stop();
 }
 
 int talk_wait(enum worker_msg_type type, uint64_t deadline_ns, struct snap_error *err)

@@ -9,7 +9,7 @@
 
 #include "common/worker_proto.h"
 
-/* send one message; a PID 1 that is gone ends us, we have no business without it */
+/* send one message; a PID 1 that is gone stops the job, it has no business without it */
 void talk_send(enum worker_msg_type type, enum snap_code code, pid_t pid, uint64_t value,
 	       const char *text);
 

@@ -347,3 +347,41 @@ def test_capture_does_not_take_a_foreign_answer_for_ready(bench):
             record = start.wait_record("capture.failed", "capture.done")
             assert record["event"] == "capture.failed" and record["code"] == "not-ready", record
             assert "outside the engine" in record["msg"]
+
+
+def in_state(start, state):
+    return any(record.get("to") == state for record in start.records("state.entered"))
+
+
+@pytest.mark.parametrize("grace, patience", [("0", 10), ("2s", 8)])
+def test_term_does_not_wait_for_a_dump_that_hangs(bench, grace, patience):
+    if not bench.programs.has_faults():
+        pytest.skip("this build has no fault points")
+    engine = engines.exit_status(bench.programs, status=7)
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="first-boot", env={"SNAPINIT_FAULT": "capture.freeze=hang"},
+                     extra=("--log-level", "debug", "--grace", grace)) as start:
+        wait_until("the freeze", lambda: in_state(start, "frozen"), 20)
+        begun = time.monotonic()
+        start.signal(signal.SIGTERM)
+        assert start.wait_exit(patience) == 7
+        assert time.monotonic() - begun < patience
+        assert len(start.records("capture.failed")) == 1, start.tail()
+
+
+@pytest.mark.parametrize("turn", range(6))
+def test_term_in_a_capture_takes_back_what_is_half_made(bench, turn):
+    """Whenever it comes: the snapshot is there, or neither lease nor generation is."""
+    engine = engines.exit_status(bench.programs, status=7)
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="first-boot") as start:
+        wait_until("the lease", lambda: os.path.exists(os.path.join(store, "lease"))
+                   or start.records("capture.done"), 20)
+        time.sleep(0.03 * turn)
+        start.signal(signal.SIGTERM)
+        assert start.wait_exit(10) == 7
+        failed, done = start.records("capture.failed"), start.records("capture.done")
+        assert len(failed) + len(done) == 1, start.tail()
+    left = set(os.listdir(store)) - {"kdat"}
+    assert left in (set(), {"current", "gen-1"}), left
+    assert left or not done

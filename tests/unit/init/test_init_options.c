@@ -33,7 +33,7 @@ static void test_defaults(void **state)
 	assert_string_equal(options.argv[1], "-x");
 	assert_null(options.argv[2]);
 	assert_null(options.snapshot);
-	assert_int_equal(options.grace_ms, 8000);
+	assert_int_equal(options.grace_ms, 0); /* as tini: the platform ends it */
 	assert_int_equal(options.capture, CAPTURE_NEVER);
 	assert_int_equal(options.capture_timeout_ms, 600000);
 	assert_int_equal(options.wake_timeout_ms, 0);

@@ -140,6 +140,11 @@ static void fake_kill_worker(void *world)
 	((struct world *)world)->worker = NO_WORKER;
 }
 
+static void fake_dismiss_worker(void *world)
+{
+	((struct world *)world)->worker = NO_WORKER;
+}
+
 static void fake_retire_worker(void *world)
 {
 	struct world *w = world;
@@ -170,6 +175,7 @@ static const struct supervisor_ops fake_ops = {
 	.resume_tree = fake_resume_tree,
 	.answer = fake_answer,
 	.kill_worker = fake_kill_worker,
+	.dismiss_worker = fake_dismiss_worker,
 	.retire_worker = fake_retire_worker,
 	.sweep = fake_sweep,
 	.drain = fake_drain,
