@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/carried.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -274,6 +276,12 @@ static int collect_includes(struct collector *c, const struct string_list *inclu
 	return 0;
 }
 
+static void dir_close(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir);
+}
+
 static int collect_socket_folders(const struct task_tree *tree, struct manifest *m,
 				  struct snap_error *err)
 {
@@ -288,6 +296,70 @@ static int collect_socket_folders(const struct task_tree *tree, struct manifest 
 	}
 	string_list_done(&paths);
 	return r;
+}
+
+/* made by the engine: a fresh container lacks it */
+static bool is_new_folder(const struct collector *c, const char *path)
+{
+	struct statx stx;
+	const struct statx_timestamp *made;
+
+	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &stx) < 0 ||
+	    !S_ISDIR(stx.stx_mode))
+		return false;
+	made = stx.stx_mask & STATX_BTIME ? &stx.stx_btime : &stx.stx_ctime;
+	return made->tv_sec * (int64_t)NS_PER_S + made->tv_nsec >= c->started_ns - START_SLACK_NS;
+}
+
+static int note_folder(struct collector *c, int dir_fd, const char *link)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlinkat(dir_fd, link, path, sizeof(path) - 2);
+
+	if (n <= 1 || path[0] != '/')
+		return 0;
+	path[n] = '\0';
+	if (strncmp(path, "/proc/", 6) == 0 || !is_new_folder(c, path))
+		return 0;
+	path[n] = '/'; /* so that the folder itself counts as a parent */
+	path[n + 1] = '\0';
+	return note_parents(c->m, path);
+}
+
+/* folders that a process works in or has open */
+static int collect_folders_of(struct collector *c, pid_t pid)
+{
+	snap_cleanup(dir_close) DIR *dir = NULL;
+	struct dirent *entry;
+	char path[32];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cwd", (int)pid);
+	r = note_folder(c, AT_FDCWD, path);
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return r < 0 ? r : -errno;
+	while (r == 0 && (entry = readdir(dir))) {
+		if (isdigit((unsigned char)entry->d_name[0]))
+			r = note_folder(c, dirfd(dir), entry->d_name);
+	}
+	return r;
+}
+
+static int collect_folders(struct collector *c, const struct task_tree *tree,
+			   struct snap_error *err)
+{
+	for (size_t i = 0; i < tree->n_processes; i++) {
+		int r = tree->processes[i].zombie ? 0
+						  : collect_folders_of(c, tree->processes[i].pid);
+
+		if (r < 0)
+			return snap_fail(err, SNAP_E_DUMP, -r,
+					 "cannot note the folders of pid %d (%s)",
+					 (int)tree->processes[i].pid, tree->processes[i].comm);
+	}
+	return 0;
 }
 
 int carried_collect(const struct task_tree *tree, const struct string_list *includes, int gen_fd,
@@ -318,6 +390,8 @@ int carried_collect(const struct task_tree *tree, const struct string_list *incl
 		r = collect_includes(&c, includes, err);
 	if (r == 0)
 		r = collect_socket_folders(tree, m, err);
+	if (r == 0)
+		r = collect_folders(&c, tree, err);
 	return r;
 }
 

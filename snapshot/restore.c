@@ -19,6 +19,8 @@
 #include "snapshot/fingerprint.h"
 #include "snapshot/images.h"
 #include "snapshot/task/tree.h"
+#include "snapshot/temporary.h"
+#include "snapshot/trusted.h"
 
 #define CRIU_LOG_LEVEL 2
 
@@ -63,6 +65,9 @@ static int step_open(void *context, struct snap_error *err)
 	c->gen_fd = store_open_generation(&c->store, c->result->generation, err);
 	if (c->gen_fd < 0)
 		return c->gen_fd;
+	r = trusted_check_tree(c->gen_fd, c->result->generation, err);
+	if (r < 0)
+		return r;
 	return manifest_load(c->gen_fd, &c->m, err);
 }
 
@@ -196,9 +201,19 @@ static void undo_files(void *context)
 	carried_undo(&c->made);
 }
 
+/* nobody ever saw it work: do not try it at every start */
+static void retract(struct restore *c, struct snap_error *err)
+{
+	if (c->m.verified || c->config->generation)
+		return;
+	store_retract(&c->store, c->result->generation);
+	snap_error_prefix(err, "%s was never verified and is no longer current",
+			  c->result->generation);
+}
+
 /* where CRIU leaves its statistics: a folder of ours, for a fixed name in /tmp may be a trap */
 struct work_folder {
-	char path[64];
+	char path[FOLDER_PATH_MAX];
 	int fd; /* FD_NONE: nothing is writable here, and CRIU does without */
 };
 
@@ -207,12 +222,8 @@ static void work_folder_make(struct work_folder *work)
 	static const char *const places[] = {"/dev/shm", "/tmp", "/run"};
 
 	work->fd = FD_NONE;
-	for (size_t i = 0; i < ARRAY_LEN(places) && work->fd < 0; i++) {
-		(void)snprintf(work->path, sizeof(work->path), "%s/.snapinit-XXXXXX", places[i]);
-		if (mkdtemp(work->path))
-			work->fd =
-				open(work->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(places) && work->fd < 0; i++)
+		work->fd = temporary_folder(places[i], "work", work->path);
 }
 
 static void work_folder_remove(struct work_folder *work)
@@ -249,8 +260,12 @@ static int step_criu(void *context, struct snap_error *err)
 				(struct criu_inherit){c->m.stdio[i], c->config->stdio[i]};
 	}
 	r = criu_session_restore(&c->session, &options, NULL, NULL, &c->result->root_pid, err);
-	if (r < 0)
+	if (r < 0) {
+		/* a verdict of CRIU's, not its death or lateness */
+		if (c->session.answered)
+			retract(c, err);
 		return r;
+	}
 	if (c->result->root_pid != c->m.root_pid)
 		return snap_fail_plain(err, SNAP_E_RESTORE, EPROTO,
 				       "the tree came back as pid %d, not %d",
@@ -304,12 +319,7 @@ static int ask_oracle(struct restore *c, struct snap_error *err)
 	r = engine_check_oracle(&c->engine, c->m.oracle_answer, c->deadline_ns, err);
 	if (r != ENGINE_ORACLE_MISMATCH)
 		return r;
-	/* nobody ever saw it answer well: do not try it at every start */
-	if (!c->m.verified && !c->config->generation) {
-		store_retract(&c->store, c->result->generation);
-		snap_error_prefix(err, "%s was never verified and is no longer current",
-				  c->result->generation);
-	}
+	retract(c, err);
 	return -EBADMSG;
 }
 

@@ -23,6 +23,7 @@
 #include "common/io.h"
 #include "snapshot/folder.h"
 #include "snapshot/lease.h"
+#include "snapshot/trusted.h"
 
 #define CURRENT_NAME	 "current"
 #define MANIFEST_NAME	 "manifest.json"
@@ -62,28 +63,6 @@ static enum snap_code write_code(int errnum)
 	default:
 		return SNAP_E_INTERNAL;
 	}
-}
-
-/* nobody but us and root may have put anything here */
-static int check_owner(int fd, const char *path, struct snap_error *err)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot look at '%s'", path);
-	if (st.st_uid != geteuid() && st.st_uid != 0) {
-		(void)snap_fail(err, SNAP_E_CORRUPT, 0,
-				"'%s' is owned by uid %u, neither ours (%u) nor root's", path,
-				st.st_uid, geteuid());
-		return -EPERM;
-	}
-	if ((st.st_mode & 022) != 0) {
-		(void)snap_fail(err, SNAP_E_CORRUPT, 0,
-				"others may write to '%s' (mode %04o; remedy: chmod go-w)", path,
-				st.st_mode & 07777);
-		return -EPERM;
-	}
-	return 0;
 }
 
 /* O_NOFOLLOW looks at the last component only when no slash comes behind it */
@@ -130,7 +109,7 @@ int store_open(struct store *store, const char *path, bool create, struct snap_e
 		return snap_fail(err, SNAP_E_NO_SNAPSHOT, ENOENT, "store '%s'", store->path);
 	if (fd < 0)
 		return snap_fail(err, SNAP_E_CORRUPT, -fd, "store '%s'", store->path);
-	r = check_owner(fd, store->path, err);
+	r = trusted_check_fd(fd, store->path, err);
 	if (r < 0)
 		return r;
 	store->fd = TAKE_FD(fd);
@@ -168,7 +147,7 @@ int store_current(const struct store *store, char ret_name[STORE_NAME_MAX], stru
 	if (fd < 0)
 		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s/current'",
 				 store->path);
-	r = check_owner(fd, CURRENT_NAME, err);
+	r = trusted_check_fd(fd, CURRENT_NAME, err);
 	if (r < 0)
 		return r;
 	n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? io_read_full(fd, text, sizeof(text)) : -1;
@@ -196,7 +175,7 @@ int store_open_generation(const struct store *store, const char *name, struct sn
 	if (fd < 0)
 		return snap_fail(err, errno == ENOENT ? SNAP_E_NO_SNAPSHOT : SNAP_E_CORRUPT, errno,
 				 "generation '%s'", name);
-	r = check_owner(fd, name, err);
+	r = trusted_check_fd(fd, name, err);
 	return r < 0 ? r : TAKE_FD(fd);
 }
 

@@ -18,8 +18,13 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/process.h"
+#include "snapshot/temporary.h"
+#include "snapshot/trusted.h"
 
 #define KDAT_NAME      "criu.kdat"
+#define KDAT_DIGEST    "digest"
+#define DIGEST_HEX     64
+#define FOLDER_FLAGS   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define KDAT_RUN       "/run/" KDAT_NAME
 #define KDAT_SIZE_MAX  65536U
 #define KDAT_SHMEM_AT  8U /* struct kerndat_s: two 32-bit magics, then dev_t shmem_dev */
@@ -57,6 +62,18 @@ static bool is_current(const char *data, size_t size)
 	return dev == st.st_dev;
 }
 
+/* hex SHA-256 of the cache, kept beside it: a damaged one breaks every restore */
+static void make_digest(const char *data, size_t size, char ret_hex[DIGEST_HEX + 1])
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned int n = 0;
+
+	if (EVP_Digest(data, size, digest, &n, EVP_sha256(), NULL) != 1)
+		n = 0;
+	for (unsigned int i = 0; i < DIGEST_HEX / 2; i++)
+		(void)snprintf(ret_hex + (size_t)2 * i, 3, "%02x", i < n ? digest[i] : 0U);
+}
+
 static int read_cache(int dir_fd, const char *path, char **ret, size_t *ret_size)
 {
 	int r = io_read_file(dir_fd, path, KDAT_SIZE_MAX, ret, ret_size, NULL);
@@ -70,14 +87,47 @@ static int read_cache(int dir_fd, const char *path, char **ret, size_t *ret_size
 	return 0;
 }
 
-/* privileged CRIU looks in /run only */
+/* the folder of a key, if nobody but us and root could have put anything there */
+static int open_key(const struct store *store, const char *key)
+{
+	snap_cleanup_close int kdat_fd = openat(store->fd, "kdat", FOLDER_FLAGS);
+	snap_cleanup_close int key_fd = FD_NONE;
+
+	if (kdat_fd < 0 || trusted_check_fd(kdat_fd, "kdat", NULL) < 0)
+		return -ENOENT;
+	key_fd = openat(kdat_fd, key, FOLDER_FLAGS);
+	if (key_fd < 0 || trusted_check_tree(key_fd, key, NULL) < 0)
+		return -ENOENT;
+	return TAKE_FD(key_fd);
+}
+
+static int read_kept(const struct store *store, const char *key, char **ret, size_t *ret_size)
+{
+	snap_cleanup_close int key_fd = open_key(store, key);
+	char wanted[DIGEST_HEX + 1], found[DIGEST_HEX + 2];
+	int r;
+
+	if (key_fd < 0)
+		return key_fd;
+	r = read_cache(key_fd, KDAT_NAME, ret, ret_size);
+	if (r < 0)
+		return r;
+	make_digest(*ret, *ret_size, wanted);
+	if (io_read_line(key_fd, KDAT_DIGEST, found, sizeof(found)) != DIGEST_HEX ||
+	    strcmp(wanted, found) != 0) {
+		free(TAKE_PTR(*ret));
+		return -EUCLEAN;
+	}
+	return 0;
+}
+
+/* privileged CRIU looks in /run only; what it has there of this boot is as good as ours */
 static bool put_to_run(const char *data, size_t size)
 {
 	snap_cleanup_free char *old = NULL;
 	size_t old_size;
 
-	if (read_cache(AT_FDCWD, KDAT_RUN, &old, &old_size) == 0 && old_size == size &&
-	    memcmp(old, data, size) == 0)
+	if (read_cache(AT_FDCWD, KDAT_RUN, &old, &old_size) == 0)
 		return true;
 	return io_replace_file(AT_FDCWD, KDAT_RUN, data, size, 0600, NULL) == 0;
 }
@@ -85,14 +135,13 @@ static bool put_to_run(const char *data, size_t size)
 void kdat_find(const struct store *store, const struct criu_program *program,
 	       const struct fingerprint *here, bool unprivileged, struct kdat *ret)
 {
-	char key[KEY_HEX + 1], name[80];
+	char key[KEY_HEX + 1];
 	snap_cleanup_free char *data = NULL;
 	size_t size;
 
 	*ret = (struct kdat){0};
 	make_key(program, here, unprivileged, key);
-	(void)snprintf(name, sizeof(name), "kdat/%s/" KDAT_NAME, key);
-	if (read_cache(store->fd, name, &data, &size) < 0)
+	if (read_kept(store, key, &data, &size) < 0)
 		return;
 	if (!unprivileged && !put_to_run(data, size))
 		return;
@@ -174,29 +223,45 @@ static int probe_into(const char *dir, const struct criu_program *program, bool 
 	return 0;
 }
 
-int kdat_make(const struct store *store, const struct criu_program *program,
-	      const struct fingerprint *here, bool unprivileged, struct snap_error *err)
+static int keep(const struct store *store, const char *key, const char *data, size_t size,
+		struct snap_error *err)
 {
-	char key[KEY_HEX + 1], dir[80], name[96], tmp[] = "/dev/shm/.snapinit-XXXXXX";
-	snap_cleanup_free char *data = NULL;
-	snap_cleanup_free char *old = NULL;
-	size_t size;
+	snap_cleanup_close int key_fd = FD_NONE;
+	char dir[80], digest[DIGEST_HEX + 1];
 	int r;
 
-	make_key(program, here, unprivileged, key);
 	(void)snprintf(dir, sizeof(dir), "kdat/%s", key);
-	(void)snprintf(name, sizeof(name), "%s/" KDAT_NAME, dir);
-	if (read_cache(store->fd, name, &old, &size) == 0)
-		return 0;
-
-	if (!mkdtemp(tmp))
-		return snap_fail(err, SNAP_E_PREFLIGHT, errno, "cannot make a folder in /dev/shm");
-	r = probe_into(tmp, program, unprivileged, &data, &size, err);
-	(void)rmdir(tmp);
-	if (r < 0)
-		return r;
 	if ((mkdirat(store->fd, "kdat", 0700) < 0 && errno != EEXIST) ||
 	    (mkdirat(store->fd, dir, 0700) < 0 && errno != EEXIST))
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot make '%s'", dir);
-	return io_replace_file(store->fd, name, data, size, 0600, err);
+	key_fd = open_key(store, key);
+	if (key_fd < 0)
+		return snap_fail_plain(err, SNAP_E_CORRUPT, EPERM,
+				       "others may write to '%s' in the store", dir);
+	make_digest(data, size, digest);
+	r = io_replace_file(key_fd, KDAT_NAME, data, size, 0600, err);
+	if (r == 0)
+		r = io_replace_file(key_fd, KDAT_DIGEST, digest, DIGEST_HEX, 0600, err);
+	return r;
+}
+
+int kdat_make(const struct store *store, const struct criu_program *program,
+	      const struct fingerprint *here, bool unprivileged, struct snap_error *err)
+{
+	char key[KEY_HEX + 1], tmp[FOLDER_PATH_MAX];
+	snap_cleanup_free char *data = NULL;
+	snap_cleanup_free char *old = NULL;
+	size_t size;
+	int fd, r;
+
+	make_key(program, here, unprivileged, key);
+	if (read_kept(store, key, &old, &size) == 0)
+		return 0;
+	fd = temporary_folder("/dev/shm", "kdat", tmp);
+	if (fd < 0)
+		return snap_fail(err, SNAP_E_PREFLIGHT, -fd, "cannot make '%s'", tmp);
+	r = probe_into(tmp, program, unprivileged, &data, &size, err);
+	(void)fd_close(fd);
+	(void)rmdir(tmp);
+	return r < 0 ? r : keep(store, key, data, size, err);
 }

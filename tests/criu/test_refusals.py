@@ -236,7 +236,7 @@ CASES = [
     ("image missing", image_removed, REFUSED, "pages-1.img.*missing"),
     ("image truncated", image_truncated, REFUSED, "pages-1.img.*4096 bytes"),
     ("image flipped", image_flipped, FAILED, "pages-1.img"),
-    ("image is a link", image_linked, REFUSED, "pstree.img.*no regular file"),
+    ("image is a link", image_linked, FAILED, "pstree.img.*no regular file"),
     ("image outside", manifest("images", 0, "name", to="../../etc/passwd"), EITHER, "image|name"),
     ("oracle answers otherwise", oracle_changed, FAILED, "oracle|answer"),
     # the store
@@ -332,3 +332,35 @@ def test_who_says_nothing_about_the_engine_means_the_captured_one(bench):
         record = start.wait_record("wake.done", "boot.cold")
         assert record["event"] == "wake.done", start.tail()
         assert engine.ask(start) == answer
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "criu", "files", "criu/inventory.img"])
+@pytest.mark.parametrize("spoil", [lambda path: os.chmod(path, 0o777),
+                                   lambda path: os.chown(path, 1000, 1000)],
+                         ids=["writable by others", "owned by another user"])
+def test_what_others_may_have_written_is_not_restored(bench, good, name, spoil):
+    good_store, engine, answer = good
+    store = bench.workplace.store()
+    shutil.copytree(good_store, store, symlinks=True, dirs_exist_ok=True)
+    spoil(os.path.join(store, "gen-1", name))
+    with bench.start(store, engine) as start:
+        start.wait_record("boot.cold", "wake.done")
+        assert engine.ask(start) == answer
+        record = start.records("wake.failed", "wake.refused", "wake.done")[0]
+        assert record["event"] == "wake.failed" and record["code"] == "corrupt", record
+        assert os.path.basename(name) in record["msg"]
+
+
+def test_a_damaged_kernel_cache_costs_time_and_no_wake(bench):
+    engine = engines.threads16(bench.programs)
+    store, answer = bench.captured(engine)
+    kdat = next(os.path.join(folder, "criu.kdat") for folder, _, names in os.walk(store)
+                if "criu.kdat" in names)
+    with open(kdat, "r+b") as cache:
+        cache.seek(16)
+        cache.write(b"\xff" * 200)
+    with bench.start(store, engine) as start:
+        record = start.wait_record("wake.done", "boot.cold")
+        assert record["event"] == "wake.done", start.tail()
+        assert engine.ask(start) == answer
+        assert start.records("wake.phases")[0]["kernel_cache"] == "miss"

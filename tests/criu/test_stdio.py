@@ -192,3 +192,22 @@ def test_an_included_file_is_carried_although_the_image_has_it(bench):
         assert bool(entry.get("stored")) == wanted
         if wanted:
             assert f"files/{entry['stored']}" in [image["name"] for image in manifest["images"]]
+
+
+def test_folders_that_the_engine_made_and_stands_in_are_there_again(bench):
+    code = ("import os, http.server as h\n"
+            "os.makedirs('/tmp/new/deep'); os.chdir('/tmp/new/deep'); os.mkdir('/tmp/other')\n"
+            "held = os.open('/tmp/other', os.O_RDONLY)\n"
+            "class H(h.BaseHTTPRequestHandler):\n"
+            "    def do_GET(self):\n"
+            "        body = f'{os.getcwd()} {os.readlink(f\"/proc/self/fd/{held}\")}'.encode()\n"
+            "        self.send_response(200); self.end_headers(); self.wfile.write(body)\n"
+            "h.HTTPServer(('127.0.0.1', 8031), h).serve_forever()\n".replace("8031), h)", "8031), H)"))
+    engine = engines.Engine("folders", ("/usr/bin/python3", "-B", "-S", "-c", code), 8031,
+                            ready="http://127.0.0.1:8031/", path="/")
+    store, answer = bench.captured(engine)
+    assert answer == b"/tmp/new/deep /tmp/other"
+    with bench.start(store, engine) as start:
+        record = start.wait_record("wake.done", "boot.cold")
+        assert record["event"] == "wake.done", start.tail()
+        assert engine.ask(start) == answer
