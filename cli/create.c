@@ -196,8 +196,11 @@ static int capture(const struct create_spec *spec, struct store *store, const ch
 		return r;
 	items = argv.items;
 	r = run_container(&spec->place, &argv, deadline_ns, attend, &outcome, err);
+	/* complete, but we were interrupted: nobody will publish it */
+	if (r < 0 && outcome.news.captured)
+		store_abort(store, generation);
 	/* a worker that was killed leaves lease and generation */
-	if (r < 0 && outcome.pid_ns != 0)
+	else if (r < 0 && outcome.pid_ns != 0)
 		store_bury(store, generation, outcome.pid_ns);
 	return r;
 }

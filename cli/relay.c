@@ -73,6 +73,8 @@ static void note(struct relay *relay, const json_t *record)
 		failure->code = code[0] ? code_of(code) : failures[i].code;
 		(void)snprintf(failure->msg, sizeof(failure->msg), "%s", text_of(record, "msg"));
 	}
+	if (strcmp(event, "capture.done") == 0)
+		relay->news.captured = true;
 	if (strcmp(event, "wake.done") == 0)
 		relay->news.wake_ms =
 			(uint64_t)json_integer_value(json_object_get(record, "dur_ms"));

@@ -19,6 +19,7 @@
 /* what snapinit and snapworker told that decides about a result */
 struct relay_news {
 	struct snap_error failure; /* code and text of the last failure told; SNAP_OK: none */
+	bool captured;		   /* the generation is complete */
 	uint64_t wake_ms;	   /* exec of snapinit to the engine's answer; 0: not told */
 };
 

@@ -105,13 +105,14 @@ static int read_lease(int dir_fd, const char *name, struct lease *ret, uint64_t 
 	uint64_t now = real_time_ms(), written;
 	ssize_t n;
 
-	fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0)
+	/* also a link or a fifo has an age: none of them may block captures for ever */
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? -ENOENT : -EBADMSG;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return -EBADMSG;
 	written = (uint64_t)st.st_mtim.tv_sec * 1000;
 	*ret_age_ms = now > written ? now - written : UINT64_MAX;
+	fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return -EBADMSG;
 
 	n = io_read_full(fd, text, sizeof(text) - 1);
 	if (n < 0)
@@ -123,7 +124,8 @@ static int read_lease(int dir_fd, const char *name, struct lease *ret, uint64_t 
 		   "\nexpires_ms %" SCNu64 "\ntoken %32s",
 		   &ret->pid, &ret->start_ticks, ret->boot_id, &ret->pid_ns, &ret->expires_ms,
 		   ret->token) != 6 ||
-	    strlen(ret->token) != LEASE_TOKEN_DIGITS)
+	    strlen(ret->token) != LEASE_TOKEN_DIGITS ||
+	    ret->expires_ms > real_time_ms() + LEASE_MS_MAX)
 		return -EBADMSG;
 	return 0;
 }
@@ -233,18 +235,24 @@ int lease_lock(int dir_fd)
 	return TAKE_FD(fd);
 }
 
-static int fail_busy(const struct lease *holder, struct snap_error *err)
+static int fail_busy(const struct lease *holder, bool readable, struct snap_error *err)
 {
 	time_t until = (time_t)(holder->expires_ms / 1000);
 	char when[32] = "an unknown time";
 	struct tm tm;
 
+	if (!readable)
+		return snap_fail_plain(
+			err, SNAP_E_PREFLIGHT, EBUSY,
+			"the store's 'lease' is no lease; it is broken %u s after it "
+			"was made",
+			UNREADABLE_MS / 1000);
 	if (gmtime_r(&until, &tm))
 		(void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	(void)snap_fail(err, SNAP_E_PREFLIGHT, 0,
-			"another capture has the store's lease (pid %d, until %s at the latest)",
-			holder->pid, when);
-	return -EBUSY;
+	return snap_fail_plain(
+		err, SNAP_E_PREFLIGHT, EBUSY,
+		"another capture has the store's lease (pid %d, until %s at the latest)",
+		holder->pid, when);
 }
 
 int lease_take(int dir_fd, uint64_t lease_ms, char ret_token[LEASE_TOKEN_DIGITS + 1],
@@ -277,10 +285,10 @@ int lease_take(int dir_fd, uint64_t lease_ms, char ret_token[LEASE_TOKEN_DIGITS 
 			continue;
 		readable = r == 0;
 		if (readable ? !is_over(&held) : age_ms < UNREADABLE_MS)
-			return fail_busy(&held, err);
+			return fail_busy(&held, readable, err);
 		(void)break_lease(dir_fd, readable ? &held : NULL, own.token);
 	}
-	return fail_busy(&held, err);
+	return fail_busy(&held, true, err);
 }
 
 int lease_check(int dir_fd, const char *token)
