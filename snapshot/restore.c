@@ -142,17 +142,19 @@ static int step_gate(void *context, struct snap_error *err)
 	return RESTORE_REFUSED;
 }
 
+uint64_t restore_budget_ms(const struct manifest *m)
+{
+	uint64_t half_ms = m->cold_boot_ms / 2;
+
+	return half_ms < RESTORE_BUDGET_MIN_MS ? RESTORE_BUDGET_MIN_MS : half_ms;
+}
+
 static int step_budget(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
-	uint64_t ms = c->config->timeout_ms;
+	uint64_t ms = c->config->timeout_ms ? c->config->timeout_ms : restore_budget_ms(&c->m);
 
 	(void)err;
-	if (ms == 0) {
-		ms = c->m.cold_boot_ms / 2;
-		if (ms < RESTORE_BUDGET_MIN_MS)
-			ms = RESTORE_BUDGET_MIN_MS;
-	}
 	c->deadline_ns = deadline_after_ms(ms);
 	c->config->talk.budget(c->config->talk.arg, ms);
 	return 0;

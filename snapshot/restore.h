@@ -50,6 +50,9 @@ struct restore_result {
 	struct step_times times;
 };
 
+/* how long a wake of m may last unless somebody says otherwise */
+uint64_t restore_budget_ms(const struct manifest *m);
+
 int restore_run(const struct restore_config *config, struct restore_result *ret,
 		struct snap_error *err);
 

@@ -23,14 +23,15 @@
 #include "common/io.h"
 #include "common/process.h"
 #include "snapshot/fingerprint.h"
+#include "snapshot/restore.h"
 #include "snapshot/steps.h"
 
-#define MEMORY_SLACK  (64ULL << 20)
-#define WAKE_LIMIT    "30s"
-#define STOP_LOOK_MS  50U
-#define LIMIT_MS      45000U
-#define OWN_WORDS_MAX 40 /* words of ours on the command line */
-#define STATUS_NO_NS  90 /* the namespaces could not be made: not the snapshot's fault */
+#define MEMORY_SLACK   (64ULL << 20)
+#define STOP_LOOK_MS   50U
+#define LIMIT_SLACK_MS 15000U /* on top of what a wake may last, which snapinit watches in there \
+			       */
+#define OWN_WORDS_MAX 40      /* words of ours on the command line */
+#define STATUS_NO_NS  90      /* the namespaces could not be made: not the snapshot's fault */
 
 static int skip(struct snap_error *err, const char *why)
 {
@@ -106,13 +107,24 @@ static int enter_namespaces(void)
 	return map_root();
 }
 
+/* the original holds the numbers of its ptys */
+static int mount_own_ptys(void)
+{
+	if (access("/dev/pts/ptmx", F_OK) < 0)
+		return 0; /* no ptys here at all */
+	if (mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+		  "newinstance,ptmxmode=0666,mode=0620") < 0)
+		return -errno;
+	return mount("/dev/pts/ptmx", "/dev/ptmx", NULL, MS_BIND, NULL) < 0 ? -errno : 0;
+}
+
 /* PID 1 of the namespaces: exec'ed as snapinit */
 static void __attribute__((noreturn)) run_inside(char *const *argv)
 {
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
 	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
-	    raise_loopback() < 0)
+	    raise_loopback() < 0 || mount_own_ptys() < 0)
 		_exit(STATUS_NO_NS);
 	(void)execv(argv[0], argv);
 	_exit(STATUS_NO_NS);
@@ -165,7 +177,6 @@ static char **make_argv(const struct worker_options *options, const char *genera
 	put(&at, "--snapshot", options->store);
 	put(&at, "--generation", generation);
 	put(&at, "--fallback", "none");
-	put(&at, "--wake-timeout", WAKE_LIMIT);
 	put(&at, "--worker", self);
 	put(&at, "--engine", options->adapter);
 	put(&at, "--ready", options->ready);
@@ -203,11 +214,11 @@ static void last_words(int log_fd, char *buf, size_t size)
 }
 
 /* exit status of snapinit in the namespaces, or -errno */
-static int run_nested(char *const *argv, int log_fd)
+static int run_nested(char *const *argv, int log_fd, uint64_t limit_ms)
 {
 	struct pidref child = PIDREF_NONE;
 	int status, r;
-	uint64_t deadline = deadline_after_ms(LIMIT_MS);
+	uint64_t deadline = deadline_after_ms(limit_ms);
 	pid_t pid = fork();
 
 	if (pid < 0)
@@ -240,6 +251,16 @@ static int read_link(const char *link, char *buf, size_t size)
 	return 0;
 }
 
+/* snapinit's exit status says which kind of failure it was */
+static enum snap_code code_of(int status)
+{
+	if (status == snap_code_exit_status(SNAP_E_ORACLE))
+		return SNAP_E_ORACLE;
+	if (status == snap_code_exit_status(SNAP_E_BUDGET))
+		return SNAP_E_BUDGET;
+	return SNAP_E_RESTORE;
+}
+
 int nested_verify(const struct worker_options *options, const struct manifest *m,
 		  const char *generation, struct snap_error *err)
 {
@@ -257,13 +278,13 @@ int nested_verify(const struct worker_options *options, const struct manifest *m
 	if (!argv)
 		return skip(err, "out of memory");
 
-	status = run_nested(argv, log_fd);
+	status = run_nested(argv, log_fd, restore_budget_ms(m) + LIMIT_SLACK_MS);
 	if (status == 0)
 		return 0;
 	if (status == STATUS_NO_NS)
 		return skip(err, "pid, network and mount namespaces cannot be made here");
 	last_words(log_fd, words, sizeof(words));
-	return snap_fail_plain(err, SNAP_E_ORACLE, 0,
+	return snap_fail_plain(err, code_of(status), 0,
 			       "the snapshot does not wake beside the engine (status %d): %s",
 			       status, words);
 }
