@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include "cli/output.h"
 #include "common/clock.h"
 #include "common/fd.h"
+#include "common/parse.h"
+#include "engine/engine.h"
 #include "snapshot/manifest.h"
 
 #define OWN_WORDS_MAX 64 /* snapinit and its options but the lists */
@@ -334,6 +337,33 @@ static int make_generation(const struct create_spec *spec, struct store *store,
 	return r;
 }
 
+/* what the worker would say only after the engine has booted */
+static int check_engine(const struct create_engine *said, struct snap_error *err)
+{
+	int warmup = -1, r;
+	struct engine_config config = {
+		.adapter = said->adapter,
+		.ready = said->ready,
+		.oracle = said->oracle,
+		.argv = said->command,
+	};
+	struct engine engine;
+
+	if (said->warmup && parse_int(said->warmup, 0, INT_MAX, &warmup) < 0)
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL, "--warmup '%s' is no number",
+				       said->warmup);
+	config.warmup = warmup;
+	r = engine_init(&engine, &config, err);
+	if (r == 0 && engine_readiness_is_unknown(&engine, &config))
+		r = snap_fail_plain(
+			err, SNAP_E_USAGE, EINVAL,
+			"when '%s' is ready is not known; give --ready "
+			"http://HOST:PORT/PATH, tcp:HOST:PORT, exec:COMMAND, fd or notify "
+			"(none: as soon as it runs)",
+			said->command[0]);
+	return r;
+}
+
 int create_run(const struct create_spec *spec, struct attend *attend, struct create_result *ret,
 	       struct snap_error *err)
 {
@@ -343,7 +373,9 @@ int create_run(const struct create_spec *spec, struct attend *attend, struct cre
 
 	/* would end container 2 like container 1, or container 1 too early */
 	(void)unsetenv("SNAPINIT_EXIT_WHEN_READY");
-	r = make_store(spec, err);
+	r = check_engine(&spec->engine, err);
+	if (r == 0)
+		r = make_store(spec, err);
 	if (r == 0)
 		r = act_as_user(&spec->place, err);
 	if (r == 0)

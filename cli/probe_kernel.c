@@ -2,6 +2,7 @@
 /* Does the kernel do, for us and here, what a capture and a wake ask of it? */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/io_uring.h>
 #include <linux/kcmp.h>
 #include <linux/sched.h>
@@ -82,11 +83,14 @@ void probe_kcmp(const struct doctor *doctor, struct finding *ret)
 	long result = syscall(SYS_kcmp, self, self, KCMP_VM, 0, 0);
 	int r = result < 0 ? -errno : 0;
 
-	(void)doctor;
 	finding_call(ret, r);
 	finding_required(ret, "kcmp(2) works");
 	if (r == 0)
 		finding_set(ret, CHECK_OK, "shared descriptors can be told from equal ones", NULL);
+	else if (strcmp(doctor->host.fingerprint.setting, "C") == 0)
+		finding_set(ret, CHECK_WARN,
+			    "kcmp is blocked; only a dump wants it, and there is none in setting C",
+			    NULL);
 	else
 		finding_set(
 			ret, CHECK_FAIL, "kcmp is blocked, a dump is impossible",
@@ -142,6 +146,13 @@ void probe_set_tid(const struct doctor *doctor, struct finding *ret)
 	else if (r == -EPERM && doctor->worker_caps != 0)
 		finding_set(ret, CHECK_OK, "not for us, but snapworker has file capabilities",
 			    NULL);
+	else if (r == -EPERM &&
+		 (doctor->host.fingerprint.caps_effective >> CAP_CHECKPOINT_RESTORE & 1))
+		finding_set(
+			ret, CHECK_WARN,
+			"not in this pid namespace, which belongs to another user namespace; in a "
+			"pid namespace of our own it works",
+			"unshare the pid namespace together with the user namespace");
 	else
 		finding_set(ret, CHECK_FAIL, "a tree cannot get its pids back",
 			    "add CAP_CHECKPOINT_RESTORE (docker run --cap-add CHECKPOINT_RESTORE)");

@@ -176,6 +176,10 @@ static int spawn(struct worker *worker, int their_end, const int *pipes, struct 
 	r = process_spawn(&spec, &worker->ref, err);
 	if (r == PROCESS_EXEC_FAILED) {
 		err->code = SNAP_E_PREFLIGHT; /* not the user's command, ours */
+		if (err->errnum == EPERM && strlen(err->msg) + 120 < sizeof(err->msg))
+			(void)strcat(err->msg,
+				     " (its file capabilities are more than this container "
+				     "allows: --cap-add CHECKPOINT_RESTORE)");
 		r = -err->errnum;
 	}
 	return r;

@@ -26,12 +26,13 @@
 #include "snapshot/restore.h"
 #include "snapshot/steps.h"
 
-#define MEMORY_SLACK   (64ULL << 20)
-#define STOP_LOOK_MS   50U
-#define LIMIT_SLACK_MS 15000U /* on top of what a wake may last, which snapinit watches in there \
-			       */
-#define OWN_WORDS_MAX 40      /* words of ours on the command line */
-#define STATUS_NO_NS  90      /* the namespaces could not be made: not the snapshot's fault */
+#define MEMORY_SLACK (64ULL << 20)
+#define STOP_LOOK_MS 50U
+#define LIMIT_SLACK_MS                                                                      \
+	15000U		 /* on top of what a wake may last, which snapinit watches in there \
+			  */
+#define OWN_WORDS_MAX 40 /* words of ours on the command line */
+#define STATUS_NO_NS  90 /* the namespaces could not be made: not the snapshot's fault */
 
 static int skip(struct snap_error *err, const char *why)
 {

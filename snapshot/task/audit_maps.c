@@ -50,8 +50,8 @@ static bool is_refused_by_name(const struct map_check *check, const struct proc_
 		text = "secret memory (memfd_secret), which CRIU cannot read; switch off what uses "
 		       "it";
 	else if (strcmp(map->path, "anon_inode:[io_uring]") == 0)
-		text = "an io_uring ring, which CRIU cannot dump; set UV_USE_IO_URING=0 or start "
-		       "it under snapinit's shield";
+		text = "an io_uring ring, which CRIU cannot dump; set UV_USE_IO_URING=0, or turn "
+		       "it off in the engine";
 	else if (starts(map->path, "anon_inode:"))
 		text = "a kernel object, which CRIU cannot dump; unmap it before the capture";
 	else if (strcmp(map->path, "[uprobes]") == 0)
