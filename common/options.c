@@ -133,7 +133,8 @@ static int parse_long(const struct option_def *defs, void *target, int argc, cha
 			return snap_fail(err, SNAP_E_USAGE, EINVAL, "option '--%s' takes no value",
 					 def->name);
 	} else if (!value) {
-		if (*at + 1 >= argc)
+		/* the end of our options is nobody's value */
+		if (*at + 1 >= argc || strcmp(argv[*at + 1], "--") == 0)
 			return snap_fail(err, SNAP_E_USAGE, EINVAL, "option '--%s' needs %s",
 					 def->name, def->arg);
 		value = argv[++*at];
