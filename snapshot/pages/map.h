@@ -31,12 +31,18 @@
 #define PAGE_MAP_REGIONS_MAX (1U << 20)
 #define PAGE_REGION_NAME_MAX 64U
 
+/* first address beyond user space: x86-64 with four levels of page tables, what the kernel hands
+ * out unless a hint asks for more (Documentation/arch/x86/x86_64/mm.rst) */
+#define PAGE_MAP_ADDRESS_END ((uint64_t)1 << 47)
+#define PAGE_MAP_OBJECT_MAX  ((uint64_t)1 << 46) /* bytes of a shared object */
+#define PAGE_MAP_DATA_MAX    ((uint64_t)1 << 46) /* bytes of pages.dat */
+
 enum page_space_kind {
 	PAGE_SPACE_TASK = 1,   /* private memory of process pid; extents are addresses */
 	PAGE_SPACE_SHARED = 2, /* an object of shared memory; extents are offsets in it */
 };
 
-/* 48 bytes on disk */
+/* 48 bytes on disk; TASK: start, end and object_bytes are 0, fd is 0 or -1 */
 struct page_space {
 	uint32_t kind; /* enum page_space_kind */
 	int32_t pid;   /* SHARED: a process that has the object mapped or open */
@@ -44,7 +50,7 @@ struct page_space {
 	uint32_t first_chunk;
 	uint32_t n_chunks;
 	uint32_t pad;
-	uint64_t start; /* SHARED: a mapping of the object in pid, 0: none */
+	uint64_t start; /* SHARED: a mapping of the object in pid, 0 (and end 0): none */
 	uint64_t end;
 	uint64_t object_bytes; /* SHARED: its size */
 };
@@ -112,7 +118,7 @@ struct page_region {
 	uint32_t prot;	 /* PROT_* */
 	uint32_t shared; /* 1: MAP_SHARED */
 	uint64_t pad;
-	char name[PAGE_REGION_NAME_MAX]; /* NUL-terminated, the end of a longer path */
+	char name[PAGE_REGION_NAME_MAX]; /* the end of a longer path; NUL to the end of the field */
 	uint64_t pad2;
 };
 
@@ -126,6 +132,11 @@ struct page_map {
 	struct page_region *regions;
 	size_t n_regions;
 	uint64_t data_bytes; /* size of pages.dat */
+	/* entries that there is memory for; page_map_add_*() alone */
+	size_t spaces_room;
+	size_t chunks_room;
+	size_t extents_room;
+	size_t regions_room;
 };
 
 void page_map_done(struct page_map *map); /* idempotent; frees the four tables */
@@ -139,11 +150,16 @@ int page_map_add_region(struct page_map *map, const struct page_region *region);
 /* everything the format demands; SNAP_E_CORRUPT names the first record that breaks it */
 int page_map_check(const struct page_map *map, struct snap_error *err);
 
-/* write pages.map (0600) below gen_fd, synced and complete; what page_map_check() refuses is not
- * written */
+/* the bytes of pages.map in fresh memory, the caller's to free; SNAP_E_INTERNAL for what
+ * page_map_check() refuses */
+int page_map_format(const struct page_map *map, void **ret_data, size_t *ret_size,
+		    struct snap_error *err);
+
+/* the same, as pages.map (0600) below gen_fd, synced and complete */
 int page_map_save(int gen_fd, const struct page_map *map, struct snap_error *err);
 
-/* read, bound, check; the size of pages.dat is compared too. SNAP_E_CORRUPT */
+/* read, bound, check; the size of pages.dat is compared too. SNAP_E_CORRUPT, SNAP_E_INCOMPATIBLE
+ * for another version */
 int page_map_load(int gen_fd, struct page_map *ret, struct snap_error *err);
 
 /* the same from memory, without the look at pages.dat: what the fuzz target calls */
