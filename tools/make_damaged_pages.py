@@ -169,7 +169,7 @@ for name, index, fields in [
     simple(name, "spaces", index, fields)
 
 for name, index, fields in [
-    ("chunk-bytes-0", 1, {"bytes": 0}), ("chunk-bytes-large", 0, {"bytes": MIB + PAGE}),
+    ("chunk-bytes-0", 1, {"bytes": 0}), ("chunk-bytes-large", 0, {"bytes": 2 * MIB + PAGE}),
     ("chunk-bytes-not-extents", 2, {"bytes": 7 * PAGE}),
     ("chunk-stored-0", 2, {"stored": 0}), ("chunk-stored-more", 2, {"stored": 8 * PAGE + 1}),
     ("chunk-stored-without-codec", 1, {"stored": PAGE}),
@@ -259,8 +259,8 @@ def checksum_zero(m):
 @case
 def chunk_too_large(m):
     """Its extents add up, but to more than a chunk may hold."""
-    m.extents[0]["n_pages"] = 257
-    m.chunks[0]["bytes"] = m.chunks[0]["stored"] = MIB + PAGE
+    m.extents[0]["n_pages"] = 513
+    m.chunks[0]["bytes"] = m.chunks[0]["stored"] = 2 * MIB + PAGE
 
 
 @case

@@ -23,7 +23,7 @@
 
 #define PAGE_MAP_VERSION     1U
 #define PAGE_BYTES	     4096U
-#define PAGES_CHUNK_MAX	     (1U << 20) /* bytes of memory that a chunk covers */
+#define PAGES_CHUNK_MAX	     (2U << 20) /* bytes of memory that a chunk covers: one huge page */
 #define PAGES_DENSE_ALIGN    (2U << 20) /* where data of a dense run starts in pages.dat */
 #define PAGE_MAP_SPACES_MAX  (1U << 16)
 #define PAGE_MAP_CHUNKS_MAX  (1U << 22)
@@ -63,7 +63,7 @@ enum page_codec {
 };
 
 enum page_chunk_flag {
-	PAGE_CHUNK_DENSE = 1,	  /* part of a run that fills whole 2 MiB pages */
+	PAGE_CHUNK_DENSE = 1,	  /* one whole 2 MiB page of a process */
 	PAGE_CHUNK_READ_ONLY = 2, /* the mapping lacks PROT_WRITE: fill through /proc/PID/mem */
 };
 
