@@ -4,8 +4,12 @@
 
 /*
  * Run system calls inside a stopped thread of somebody else: ptrace its registers onto the
- * `syscall` instruction of its vdso, step, read the result, put the registers back. The thread
- * executes no user code of its own meanwhile, and no byte of its memory changes.
+ * `syscall` instruction of its vdso, let it enter and leave the call, read the result, put the
+ * registers back. The thread executes no user code of its own meanwhile, and no byte of its memory
+ * changes except by the calls. Signals that come meanwhile stay pending until it is let go.
+ *
+ * ptrace belongs to a thread: attach, calls and detach of one injector come from the same thread of
+ * ours, and its end lets the other one go wherever it is.
  *
  * A tracer that is killed in the middle leaves the thread with foreign registers. Who must be able
  * to mend that notes them elsewhere first: note() is called before the first change, and
@@ -31,6 +35,15 @@ struct injector {
 	bool changed; /* the thread's registers are not its own now */
 	injector_note_fn note;
 	void *note_arg;
+	/*
+	 * Its signal mask, valid when note() is called. While a signal waits for the end of the
+	 * injection everything is blocked; else the mask is untouched.
+	 */
+	uint64_t saved_mask;
+	bool mask_closed;
+	bool running;	    /* resumed, and no stop seen since */
+	bool in_call;	    /* between the entry and the exit of a call */
+	bool group_stopped; /* at the last look */
 };
 
 struct injector_options {
@@ -38,18 +51,25 @@ struct injector_options {
 	bool suspend_seccomp;
 	injector_note_fn note; /* NULL: none */
 	void *note_arg;
+	/* syscall_at of another injector in the same process, saves the search; 0: unknown */
+	uint64_t syscall_at;
 };
 
 /*
- * Seize and stop thread tid (running, in group-stop, or in a system call). Its registers are
- * readable in ret->saved from here on. -ESRCH: it is gone; -EPERM: not allowed, or already traced.
+ * Seize and stop thread tid (running, in group-stop, or in a system call); options may be NULL. Its
+ * registers are readable in ret->saved from here on. -ESRCH: it is gone; -EPERM: not allowed, or
+ * already traced; -ETIMEDOUT: not stopped within 10 s (state D): *ret is set then, and
+ * injector_detach() lets it go when it has come out.
  */
 int injector_attach(pid_t tid, const struct injector_options *options, struct injector *ret,
 		    struct snap_error *err);
 
 /*
- * One system call in the thread. 0 and *ret_value (negative errno of the call included), or
- * negative errno when the call could not be made: the thread died, or the deadline of 10 s passed.
+ * One system call in the thread. 0 and *ret_value (negative errno of the call included; a call
+ * that a signal broke off: -EINTR), or negative errno when the call could not be made: the thread
+ * died (-ESRCH), the deadline of 10 s passed (-ETIMEDOUT, the thread takes no further call), no
+ * `syscall` instruction was found (-ENOSYS), or note() refused. Not for calls with a restart block
+ * of their own (nanosleep, poll, futex with a timeout): the thread may sleep in such a one.
  */
 int injector_call(struct injector *injector, long number, const uint64_t args[6],
 		  int64_t *ret_value, struct snap_error *err);
@@ -63,9 +83,13 @@ int injector_detach(struct injector *injector);
 
 /*
  * After the death of another injector: the noted registers back into tid. Works on a thread that
- * is stopped or running (a single step of the dead one makes it die of SIGTRAP when it runs: stop
- * the tree before).
+ * is stopped; one that ran on with foreign registers is lost, so stop the tree before an injection
+ * that must be mendable.
  */
 int injector_put_back(pid_t tid, const struct user_regs_struct *saved, struct snap_error *err);
+
+/* the same, and the signal mask, where that was noted too (injector.saved_mask) */
+int injector_put_back_masked(pid_t tid, const struct user_regs_struct *saved, uint64_t saved_mask,
+			     struct snap_error *err);
 
 #endif

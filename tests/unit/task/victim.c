@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/task/victim.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/procfs.h"
+
+#include "tests/lib/test.h"
+
+#define WAIT_MS 10000U
+
+void victim_ready(struct victim *victim)
+{
+	atomic_fetch_add(&victim->shared->ready, 1);
+}
+
+void victim_start(struct victim *victim, void (*act)(struct victim *victim))
+{
+	*victim = (struct victim){0};
+	assert_int_equal(pipe(victim->pipe), 0);
+	victim->shared = mmap(NULL, sizeof(*victim->shared), PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(victim->shared, MAP_FAILED);
+	victim->pid = fork();
+	assert_true(victim->pid >= 0);
+	if (victim->pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)setsid();
+		victim->pid = getpid();
+		act(victim);
+		for (;;)
+			(void)pause();
+	}
+	assert_true(victim_wait(&victim->shared->ready, 1));
+}
+
+void victim_end(struct victim *victim)
+{
+	(void)kill(-victim->pid, SIGKILL);
+	(void)kill(victim->pid, SIGKILL);
+	(void)waitpid(victim->pid, NULL, 0);
+	(void)close(victim->pipe[0]);
+	(void)close(victim->pipe[1]);
+	(void)munmap(victim->shared, sizeof(*victim->shared));
+}
+
+bool victim_wait(const atomic_int *flag, int at_least)
+{
+	uint64_t deadline_ns = deadline_after_ms(WAIT_MS);
+
+	while (atomic_load(flag) < at_least) {
+		if (clock_now_ns() >= deadline_ns)
+			return false;
+		(void)usleep(200);
+	}
+	return true;
+}
+
+bool victim_wait_state(pid_t tid, char state)
+{
+	uint64_t deadline_ns = deadline_after_ms(WAIT_MS);
+	struct proc_stat stat;
+
+	while (procfs_stat(tid, &stat) == 0 && clock_now_ns() < deadline_ns) {
+		if (stat.state == state)
+			return true;
+		(void)usleep(200);
+	}
+	return false;
+}
+
+static char *read_lines(pid_t pid, const char *name, const char *starts_with)
+{
+	char path[48], line[8192], *text = NULL;
+	size_t size = 0;
+	FILE *in, *out;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	in = fopen(path, "re");
+	assert_non_null(in);
+	out = open_memstream(&text, &size);
+	assert_non_null(out);
+	while (fgets(line, sizeof(line), in)) {
+		/* SigQ counts for the whole user */
+		if (strncmp(line, starts_with, strlen(starts_with)) == 0 &&
+		    strncmp(line, "SigQ:", 5) != 0)
+			assert_true(fputs(line, out) >= 0);
+	}
+	(void)fclose(in);
+	(void)fclose(out);
+	return text;
+}
+
+char *victim_maps(pid_t pid)
+{
+	return read_lines(pid, "maps", "");
+}
+
+char *victim_signal_state(pid_t tid)
+{
+	return read_lines(tid, "status", "Sig");
+}
+
+bool victim_can_trace(void)
+{
+	pid_t pid = fork();
+	bool can;
+	int r;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)pause();
+		_exit(0);
+	}
+	r = ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0 ? errno : 0;
+	can = r == 0;
+	if (!can)
+		print_message("skipped: no ptrace here: %s\n", strerror(r));
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, __WALL);
+	return can;
+}
