@@ -7,12 +7,16 @@ import pytest
 
 from lib import engines
 
-KINDS = ("threads16", "forktree", "pipeline", "pyservice", "node_service", "llama")
+KINDS = ("threads16", "heap", "forktree", "pipeline", "pyservice", "node_service", "llama")
 WAKES = 2
 
 
 def make(programs, kind):
-    engine = getattr(engines, kind)(programs)
+    if kind == "heap":  # memory of every kind: private, shared, zero, and threads that read it
+        engine = engines.heap_engine(programs, 8009, "--heap", "16M", "--shm", "8M", "--zero-half",
+                                     "--threads", "3")
+    else:
+        engine = getattr(engines, kind)(programs)
     if engine is None:
         pytest.skip(f"{kind} cannot run here")
     return engine

@@ -103,6 +103,10 @@ def exit_status(programs, port=8005, *, status=0, delay_ms=0):
                     str(delay_ms))
 
 
+def heap_engine(programs, port=8009, *more):
+    return _fixture(programs, "heap_engine", port, *more, path="/touch")
+
+
 def pyservice(programs, port=8006):
     argv = [PYTHON, "-B", programs.fixture("pyservice.py"), "--port", str(port)]
     return _served("pyservice", argv, port, path="/answer")
