@@ -31,7 +31,13 @@ struct kept_pages {
 
 /*
  * Looks at every thread of the group-stopped process pid (by ptrace; each is in group-stop again
- * afterwards). *ret is the caller's to kept_pages_done().
+ * afterwards), all its memory is as before then. Where the clear_tid word cannot be asked for (a
+ * seccomp filter that we may not suspend: it could answer with death; an old kernel), the pages are
+ * kept where a libc has it, behind the thread pointer. *ret is the caller's to kept_pages_done().
+ * -EBUSY: a thread is not stopped; -E2BIG: too many mappings or threads.
+ *
+ * Nobody notes the registers while this runs: a death of ours in these few ms leaves one thread
+ * with the registers of a prctl call.
  */
 int kept_pages_collect(pid_t pid, struct kept_pages *ret, struct snap_error *err);
 void kept_pages_done(struct kept_pages *kept); /* idempotent */

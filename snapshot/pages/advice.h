@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_PAGES_ADVICE_H
+#define SNAP_SNAPSHOT_PAGES_ADVICE_H
+
+#include <stdint.h>
+
+#include "common/error.h"
+#include "snapshot/pages/map.h"
+
+#define PAGES_DENSE_PERCENT 90U /* of a 2 MiB page, that it is worth a huge one */
+
+/*
+ * Before the first touch: MADV_HUGEPAGE on what is dense, by system calls injected into each
+ * process. No effect where the system gives huge pages to everybody or to nobody. *ret_bytes is
+ * what was advised. A process that cannot be injected is filled with small pages: no failure.
+ */
+int pages_advise_huge(const struct page_map *map, uint64_t *ret_bytes, struct snap_error *err);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/pages/fill.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "snapshot/pages/advice.h"
+#include "snapshot/pages/codec.h"
+#include "snapshot/pages/fill_internal.h"
+
+#define RESIDENCY_SAMPLES 32U
+#define CHUNKS_A_THREAD	  4U /* fewer are not worth a thread */
+
+const unsigned char *fill_decode(const struct fill *fill, const struct page_chunk *chunk,
+				 const unsigned char *stored, unsigned char *spare)
+{
+	const unsigned char *bytes = stored;
+	XXH128_hash_t sum;
+
+	if (chunk->codec != PAGE_CODEC_NONE) {
+		if (codec_decompress(chunk->codec, spare, chunk->bytes, stored,
+				     chunk->stored_bytes) < 0)
+			return NULL;
+		bytes = spare;
+	}
+	if (fill->options->verify == FILL_VERIFY_HEADER)
+		return bytes;
+	sum = XXH3_128bits(bytes, chunk->bytes);
+	return sum.low64 == chunk->checksum_low && sum.high64 == chunk->checksum_high ? bytes
+										      : NULL;
+}
+
+/* is the file in the page cache? Asked of a few pages, without making them come */
+static bool is_resident(int fd, uint64_t size)
+{
+	unsigned int hits = 0;
+
+	for (unsigned int i = 0; i < RESIDENCY_SAMPLES; i++) {
+		uint64_t at = size / RESIDENCY_SAMPLES * i / PAGE_BYTES * PAGE_BYTES;
+		struct iovec iov;
+		char byte;
+
+		iov = (struct iovec){&byte, 1};
+		hits += preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT) == 1;
+	}
+	return hits >= RESIDENCY_SAMPLES / 2;
+}
+
+static int open_data(struct fill *fill, int gen_fd, struct snap_error *err)
+{
+	const int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW;
+	enum fill_direct direct = fill->options->direct;
+	int direct_fd;
+
+	fill->data_fd = openat(gen_fd, PAGES_DATA_NAME, flags);
+	if (fill->data_fd < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open " PAGES_DATA_NAME);
+	if (direct == FILL_DIRECT_OFF ||
+	    (direct == FILL_DIRECT_AUTO && is_resident(fill->data_fd, fill->map->data_bytes)))
+		return 0;
+	direct_fd = openat(gen_fd, PAGES_DATA_NAME, flags | O_DIRECT);
+	if (direct_fd < 0 && direct == FILL_DIRECT_AUTO)
+		return 0;
+	if (direct_fd < 0)
+		return snap_fail(err, SNAP_E_RESTORE, errno,
+				 "O_DIRECT does not work on the store; use --direct auto");
+	(void)fd_close(fill->data_fd);
+	fill->data_fd = direct_fd;
+	fill->result->direct = true;
+	return 0;
+}
+
+/* io_uring where it is allowed */
+static int choose_reader(struct fill *fill, struct snap_error *err)
+{
+	struct page_reader probe = {.type = &page_reader_uring};
+	int r = -ENOSYS;
+
+	fill->reader = &page_reader_pread;
+	if (fill->options->reader != FILL_READER_PREAD)
+		r = page_reader_uring.open(&probe);
+	if (r == 0) {
+		page_reader_uring.close(&probe);
+		fill->reader = &page_reader_uring;
+	} else if (fill->options->reader == FILL_READER_URING) {
+		return snap_fail(err, SNAP_E_PREFLIGHT, -r,
+				 "io_uring is not allowed here; use --reader auto");
+	}
+	fill->result->reader = fill->reader->name;
+	return 0;
+}
+
+static unsigned int count_threads(const struct fill *fill)
+{
+	long cpus = fill->options->threads ? (long)fill->options->threads
+					   : sysconf(_SC_NPROCESSORS_ONLN);
+	size_t useful = fill->map->n_chunks / CHUNKS_A_THREAD + 1;
+
+	if (cpus > (long)FILL_THREADS_MAX)
+		cpus = FILL_THREADS_MAX;
+	if (cpus < 1)
+		cpus = 1;
+	return useful < (size_t)cpus ? (unsigned int)useful : (unsigned int)cpus;
+}
+
+static uint64_t count_bytes(const struct page_map *map)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < map->n_chunks; i++)
+		bytes += map->chunks[i].bytes;
+	return bytes;
+}
+
+int pages_fill(const struct page_map *map, int gen_fd, const struct fill_options *options,
+	       struct fill_result *ret, struct snap_error *err)
+{
+	struct fill fill = {.map = map, .options = options, .data_fd = FD_NONE, .result = ret};
+	uint64_t start = clock_now_ns();
+	int r;
+
+	*ret = (struct fill_result){.filler = "writev", .bytes = count_bytes(map)};
+	r = open_data(&fill, gen_fd, err);
+	if (r == 0)
+		r = choose_reader(&fill, err);
+	if (r == 0 && options->thp == FILL_THP_AUTO)
+		r = pages_advise_huge(map, &ret->huge_bytes, err);
+	ret->advise_ns = clock_now_ns() - start;
+	if (r == 0) {
+		start = clock_now_ns();
+		fill.n_threads = count_threads(&fill);
+		r = fill_run_writev(&fill, err);
+		ret->fill_ns = clock_now_ns() - start;
+	}
+	fill.data_fd = fd_close(fill.data_fd);
+	return r;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_PAGES_OBJECT_H
+#define SNAP_SNAPSHOT_PAGES_OBJECT_H
+
+/*
+ * An object of shared memory, reached through a process that has it: by descriptor, else by
+ * mapping (/proc/PID/map_files, which needs CAP_CHECKPOINT_RESTORE in the first user namespace).
+ * Neither changes between capture and wake.
+ */
+
+#include "snapshot/pages/map.h"
+
+/* open it for reading and writing; the descriptor, the caller's to close, or -errno */
+int pages_object_open(const struct page_space *space);
+
+#endif
