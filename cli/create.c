@@ -61,6 +61,8 @@ static int make_argv(const struct create_spec *spec, const char *generation,
 	add_option(ret, "--ready-timeout", engine->ready_timeout);
 	add_option(ret, "--oracle", engine->oracle);
 	add_option(ret, "--warmup", engine->warmup);
+	for (unsigned int i = 0; engine->pages && i < PAGE_OPTION_MAX_; i++)
+		add_option(ret, page_option_name((enum page_option)i), engine->pages->words[i]);
 	for (size_t i = 0; i < n_includes; i++)
 		add_option(ret, "--include", engine->includes->items[i]);
 	add_option(ret, "--criu", spec->place.criu);

@@ -17,6 +17,7 @@
 #include "cli/rights.h"
 #include "common/error.h"
 #include "common/options.h"
+#include "common/page_options.h"
 #include "snapshot/store.h"
 
 /* how a container of ours is started; shared by create, verify --wake and the doctor's trial */
@@ -38,6 +39,7 @@ struct create_engine {
 	const char *warmup;
 	const char *oracle;
 	const struct option_list *includes;
+	const struct page_options *pages;
 	char *const *command;
 };
 

@@ -23,12 +23,14 @@ struct create_options {
 	const char *criu;
 	const char *snapinit;
 	struct option_list includes;
+	struct page_options pages;
 	uint64_t timeout_ms;
 	bool no_verify;
 	int verbose;
 };
 
-#define AT(member) offsetof(struct create_options, member)
+#define AT(member)   offsetof(struct create_options, member)
+#define NO_ENV(name) NULL
 
 static const struct option_def defs[] = {
 	{"output", 'o', OPTION_STRING, AT(output), "SNAPCTL_OUTPUT", "DIR",
@@ -48,6 +50,7 @@ static const struct option_def defs[] = {
 	 "must be answered alike: GET URL, POST URL BODY, none"},
 	{"include", 0, OPTION_LIST, AT(includes), NULL, "PATH",
 	 "file to put into the snapshot (repeatable)"},
+	PAGE_OPTIONS_OF_CAPTURE(struct create_options, pages, NO_ENV),
 	{"no-verify", 0, OPTION_FLAG, AT(no_verify), NULL, NULL, "publish without a trial wake"},
 	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "DUR", "give up after DUR"},
 	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", "CRIU program"},
@@ -125,7 +128,7 @@ static int create(const struct create_options *options, char *const *command, in
 	struct credentials user;
 	struct create_spec spec = {
 		.engine = {options->engine, options->ready, options->ready_timeout, options->warmup,
-			   options->oracle, &options->includes, command},
+			   options->oracle, &options->includes, &options->pages, command},
 		.store = options->output,
 		.verify = !options->no_verify,
 		.timeout_ms = options->timeout_ms,
@@ -158,6 +161,8 @@ int verb_create(const struct verb *verb, int argc, char **argv, struct snap_erro
 	if (!options.output || !options.output[0])
 		return snap_fail_plain(err, SNAP_E_USAGE, 0, "--output DIR is missing"),
 		       VERB_FAILED;
+	if (page_options_check(&options.pages, err) < 0)
+		return VERB_FAILED;
 	r = create(&options, argv + next, &status, err);
 	if (r < 0 && status != 0) {
 		(void)output_failure(verb->name, err);

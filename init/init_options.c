@@ -9,6 +9,7 @@
 #include "common/cleanup.h"
 
 #define AT(member) offsetof(struct init_options, member)
+#define ENV(name)  "SNAPINIT_" name
 
 /* clang-format off */
 static const struct option_def defs[] = {
@@ -56,6 +57,8 @@ static const struct option_def defs[] = {
 	 "file to put into the snapshot (repeatable)"},
 	{"accept", 0, OPTION_LIST, AT(accept), "SNAPINIT_ACCEPT", "FIELD",
 	 "difference that does not refuse a snapshot (repeatable)"},
+	PAGE_OPTIONS_OF_CAPTURE(struct init_options, pages, ENV),
+	PAGE_OPTIONS_OF_WAKE(struct init_options, pages, ENV),
 	{"criu", 0, OPTION_STRING, AT(criu), "SNAPINIT_CRIU", "PATH", "CRIU program"},
 	{"log-level", 0, OPTION_STRING, AT(log_level_word), "SNAPINIT_LOG_LEVEL", "LEVEL",
 	 "error, warn, info, debug (info with --snapshot, else warn)"},
@@ -114,6 +117,8 @@ static int parse_words(struct init_options *options, struct snap_error *err)
 {
 	int r = parse_capture(options, err);
 
+	if (r == 0)
+		r = page_options_check(&options->pages, err);
 	if (r < 0)
 		return r;
 	if (strcmp(options->fallback_word, "none") == 0)

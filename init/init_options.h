@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "common/options.h"
+#include "common/page_options.h"
 
 enum capture_mode {
 	CAPTURE_NEVER,
@@ -63,6 +64,7 @@ struct init_options {
 	const char *criu;
 	struct option_list include;
 	struct option_list accept;
+	struct page_options pages;
 
 	char **argv; /* the engine's command, NULL-terminated, not empty unless help or version */
 };

@@ -16,7 +16,7 @@
 #include "common/process.h"
 #include "common/procfs.h"
 
-#define OWN_WORDS_MAX 64 /* program, job, and the options that are no lists, with their values */
+#define OWN_WORDS_MAX 80 /* program, job, and the options that are no lists, with their values */
 
 static const char *const job_names[] = {
 	[WORKER_WAKE] = "wake",
@@ -133,6 +133,8 @@ void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine)
 	}
 	put_option(&at, "--oracle", options->oracle);
 	put_option(&at, "--warmup", options->warmup);
+	for (unsigned int i = 0; i < PAGE_OPTION_MAX_; i++)
+		put_option(&at, page_option_name((enum page_option)i), options->pages.words[i]);
 	put_list(&at, "--include", &options->include);
 	put_list(&at, "--accept", &options->accept);
 	put_option(&at, "--criu", options->criu);

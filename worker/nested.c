@@ -31,7 +31,7 @@
 #define LIMIT_SLACK_MS                                                                      \
 	15000U		 /* on top of what a wake may last, which snapinit watches in there \
 			  */
-#define OWN_WORDS_MAX 40 /* words of ours on the command line */
+#define OWN_WORDS_MAX 56 /* words of ours on the command line */
 #define STATUS_NO_NS  90 /* the namespaces could not be made: not the snapshot's fault */
 
 static int skip(struct snap_error *err, const char *why)
@@ -183,6 +183,8 @@ static char **make_argv(const struct worker_options *options, const char *genera
 	put(&at, "--ready", options->ready);
 	put(&at, "--oracle", options->oracle);
 	put(&at, "--criu", options->criu);
+	for (unsigned int i = PAGE_OPTION_FILLER; i < PAGE_OPTION_MAX_; i++)
+		put(&at, page_option_name((enum page_option)i), options->pages.words[i]);
 	put(&at, "--log-level", "warn");
 	put(&at, "--log-format", "text");
 	put(&at, "--exit-when-ready", "--");

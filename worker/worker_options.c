@@ -7,7 +7,8 @@
 
 #define WARMUP_MAX 1000
 
-#define AT(field) offsetof(struct worker_options, field)
+#define AT(field)    offsetof(struct worker_options, field)
+#define NO_ENV(name) NULL /* PID 1 has looked there */
 
 static const struct option_def worker_defs[] = {
 	{"store", 0, OPTION_STRING, AT(store), NULL, "DIR", "folder of snapshots"},
@@ -27,6 +28,8 @@ static const struct option_def worker_defs[] = {
 	 "also when verified"},
 	{"include", 0, OPTION_LIST, AT(includes), NULL, "PATH", "carry this file"},
 	{"accept", 0, OPTION_LIST, AT(accept), NULL, "FIELD", "let this differ"},
+	PAGE_OPTIONS_OF_CAPTURE(struct worker_options, pages, NO_ENV),
+	PAGE_OPTIONS_OF_WAKE(struct worker_options, pages, NO_ENV),
 	{"criu", 0, OPTION_STRING, AT(criu), NULL, "PATH", "CRIU program"},
 	{"log-level", 0, OPTION_STRING, AT(log_level), NULL, "LEVEL", "error, warn, info, debug"},
 	{"log-format", 0, OPTION_STRING, AT(log_format), NULL, "FORMAT", "auto, text, json"},
@@ -47,6 +50,8 @@ int worker_options_parse(int argc, char **argv, struct worker_options *ret, stru
 	};
 	/* argv[1] is the job: options begin behind it */
 	r = options_parse(worker_defs, ret, argc - 1, argv + 1, &next, err);
+	if (r == 0)
+		r = page_options_check(&ret->pages, err);
 	if (r < 0)
 		return r;
 	ret->self = argv[0];

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/options.h"
+#include "common/page_options.h"
 #include "engine/engine.h"
 
 struct worker_options {
@@ -26,6 +27,7 @@ struct worker_options {
 	bool check_oracle;
 	struct option_list includes;
 	struct option_list accept;
+	struct page_options pages;
 	const char *criu;
 	const char *log_level;
 	const char *log_format;
