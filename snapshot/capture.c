@@ -24,10 +24,12 @@
 #include "snapshot/carried.h"
 #include "snapshot/criu/kdat.h"
 #include "snapshot/criu/session.h"
+#include "snapshot/evacuate.h"
 #include "snapshot/fingerprint.h"
 #include "snapshot/folder.h"
 #include "snapshot/images.h"
 #include "snapshot/task/audit.h"
+#include "snapshot/task/hold.h"
 #include "snapshot/task/sockets.h"
 #include "snapshot/task/tree.h"
 
@@ -35,6 +37,7 @@
 #define QUIET_POLL_MS	  20U
 #define RETRY_POLL_MS	  2U
 #define RETRY_MS	  3000U /* PID 1 holds signals back meanwhile */
+#define HOLD_MS		  5000U
 #define LEASE_SLACK_MS	  60000U
 #define SPACE_SLACK_BYTES (64ULL << 20)
 #define CRIU_LOG_LEVEL	  2
@@ -51,8 +54,12 @@ struct capture {
 	struct store store;
 	int gen_fd;
 	struct manifest m;
-	bool begun;  /* a generation of ours is in the store */
-	bool frozen; /* PID 1 holds signals back */
+	bool begun;	/* a generation of ours is in the store */
+	bool announced; /* PID 1 holds signals back */
+	bool held;	/* the tree is in group-stop */
+	struct task_hold hold;
+	struct task_tree tree; /* while held */
+	struct evacuation evacuation;
 	uint64_t frozen_at_ns;
 	struct snap_error notify_err; /* what went wrong inside a notification */
 };
@@ -246,8 +253,8 @@ static void undo_store(void *context)
 	c->begun = false;
 }
 
-static int audit_once(struct capture *c, struct audit_report *report, uint64_t *ret_resident,
-		      struct snap_error *err)
+static int audit(const struct capture *c, const struct task_tree *tree, struct audit_report *report,
+		 struct snap_error *err)
 {
 	struct audit_rights rights = {
 		.admin = !c->m.unprivileged,
@@ -255,11 +262,18 @@ static int audit_once(struct capture *c, struct audit_report *report, uint64_t *
 		.init_pid = getppid(),
 		.self_pid = getpid(),
 	};
+
+	return audit_tree(tree, &rights, report, err);
+}
+
+static int audit_once(struct capture *c, struct audit_report *report, uint64_t *ret_resident,
+		      struct snap_error *err)
+{
 	struct task_tree tree = {0};
 	int r = task_tree_collect(c->config->root_pid, &tree, err);
 
 	if (r == 0)
-		r = audit_tree(&tree, &rights, report, err);
+		r = audit(c, &tree, report, err);
 	*ret_resident = tree.resident_bytes;
 	task_tree_done(&tree);
 	return r;
@@ -283,57 +297,133 @@ static int await_quiet(struct capture *c, uint64_t deadline_ns, unsigned int pol
 	}
 }
 
+/* with NET_ADMIN an open connection is dumped, and closed at the wake */
+static bool is_acceptable(const struct capture *c, const struct audit_report *report)
+{
+	return report->n == 0 || (audit_only_transient(report) && !c->m.unprivileged);
+}
+
+static int refuse(const struct audit_report *report, struct snap_error *err)
+{
+	char text[900];
+
+	audit_format(report, text, sizeof(text));
+	return snap_fail_plain(err, SNAP_E_UNSNAPSHOTABLE, EBUSY, "%s", text);
+}
+
 /* wait for open connections to end; name what CRIU would refuse */
 static int step_quiet(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
 	struct audit_report report;
 	uint64_t resident;
-	char text[900];
 	int r = await_quiet(c, deadline_after_ms(c->config->quiet_timeout_ms), QUIET_POLL_MS,
 			    &report, &resident, err);
 
 	if (r < 0)
 		return r;
-	/* with NET_ADMIN an open connection is dumped, and closed at the wake */
-	if (report.n > 0 && !(audit_only_transient(&report) && !c->m.unprivileged)) {
-		audit_format(&report, text, sizeof(text));
-		return snap_fail_plain(err, SNAP_E_UNSNAPSHOTABLE, EBUSY, "%s", text);
-	}
+	if (!is_acceptable(c, &report))
+		return refuse(&report, err);
 	return store_check_space(&c->store, resident + SPACE_SLACK_BYTES, err);
 }
 
-static int open_session(struct capture *c, struct snap_error *err)
+static int hold(struct capture *c, struct snap_error *err)
 {
-	struct criu_start start = {.runtime_dir = c->kdat.hit ? c->kdat.dir : NULL};
+	int r = task_hold_stop(c->config->root_pid, deadline_after_ms(HOLD_MS), &c->hold, &c->tree,
+			       err);
 
-	return criu_session_open(&c->program, &start, &c->session, err);
+	c->held = r == 0;
+	c->frozen_at_ns = clock_now_ns();
+	return r;
+}
+
+static int let_run(struct capture *c, struct snap_error *err)
+{
+	int r = c->held ? task_hold_continue(c->config->root_pid, &c->hold, err) : 0;
+
+	c->held = false;
+	task_tree_done(&c->tree);
+	task_hold_done(&c->hold);
+	return r;
+}
+
+/* a busy engine is caught between two requests, sooner or later */
+static int hold_quiet(struct capture *c, struct snap_error *err)
+{
+	uint64_t deadline = deadline_after_ms(RETRY_MS);
+
+	for (;;) {
+		struct audit_report report;
+		uint64_t resident;
+		int r = hold(c, err);
+
+		if (r == 0)
+			r = audit(c, &c->tree, &report, err);
+		if (r < 0 || is_acceptable(c, &report))
+			return r;
+		if (!audit_only_transient(&report) || deadline_left_ms(deadline) == 0)
+			return refuse(&report, err);
+		r = let_run(c, err);
+		if (r == 0)
+			r = await_quiet(c, deadline, RETRY_POLL_MS, &report, &resident, err);
+		if (r < 0)
+			return r;
+	}
 }
 
 static int step_freeze(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
-	int r = open_session(c, err);
+	struct criu_start start = {.runtime_dir = c->kdat.hit ? c->kdat.dir : NULL};
+	int r = criu_session_open(&c->program, &start, &c->session, err);
 
+	if (r == 0)
+		r = c->config->talk.freeze(c->config->talk.arg, err);
 	if (r < 0)
 		return r;
-	r = c->config->talk.freeze(c->config->talk.arg, err);
-	if (r < 0)
-		return r;
-	c->frozen = true;
-	c->frozen_at_ns = clock_now_ns();
-	return 0;
+	c->announced = true;
+	return hold_quiet(c, err);
+}
+
+static void thaw(struct capture *c, bool ended)
+{
+	if (c->announced)
+		c->config->talk.thawed(c->config->talk.arg, ended);
+	c->announced = false;
 }
 
 static void undo_freeze(void *context)
 {
 	struct capture *c = context;
 
-	/* an orderly end has let the tree go; a killed CRIU leaves that to PID 1 */
+	/* an orderly end has let the tree go; what a killed CRIU leaves is PID 1's to look at */
 	criu_session_close(&c->session);
-	if (c->frozen && !c->result->may_be_harmed)
-		c->config->talk.thawed(c->config->talk.arg, false);
-	c->frozen = false;
+	if (let_run(c, NULL) < 0)
+		c->result->may_be_harmed = true;
+	if (!c->result->may_be_harmed)
+		thaw(c, false);
+	c->announced = false;
+}
+
+static int step_evacuate(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	struct evacuate_config config = {.write = {.compress = c->config->compress}};
+
+	if (!c->config->evacuate)
+		return 0;
+	return evacuate(&c->tree, c->gen_fd, &config, &c->evacuation, err);
+}
+
+/* whatever has happened since: the engine's memory comes back first */
+static void undo_evacuate(void *context)
+{
+	struct capture *c = context;
+
+	criu_session_close(&c->session);
+	if (evacuation_refill(&c->evacuation, c->gen_fd, NULL) < 0)
+		c->result->may_be_harmed = true;
+	evacuation_done(&c->evacuation);
 }
 
 /* pids and rights of the stopped tree */
@@ -353,25 +443,23 @@ static int note_tree(struct capture *c, const struct task_tree *tree, struct sna
 static int on_notify(const char *script, pid_t pid, void *arg)
 {
 	struct capture *c = arg;
-	struct task_tree tree = {0};
 	int r;
 
 	(void)pid;
 	if (strcmp(script, "post-dump") != 0)
 		return 0;
-	r = task_tree_collect(c->config->root_pid, &tree, &c->notify_err);
+	r = note_tree(c, &c->tree, &c->notify_err);
 	if (r == 0)
-		r = note_tree(c, &tree, &c->notify_err);
+		r = sockets_listeners(&c->tree, &c->m, &c->notify_err);
 	if (r == 0)
-		r = sockets_listeners(&tree, &c->m, &c->notify_err);
-	if (r == 0)
-		r = carried_collect(&tree, &c->config->includes, c->gen_fd, &c->m, &c->notify_err);
-	task_tree_done(&tree);
+		r = carried_collect(&c->tree, &c->config->includes, c->gen_fd, &c->m,
+				    &c->notify_err);
 	return r;
 }
 
-static int dump_once(struct capture *c, struct snap_error *err)
+static int step_dump(void *context, struct snap_error *err)
 {
+	struct capture *c = context;
 	snap_cleanup_close int images_fd = FD_NONE;
 	struct criu_options options = {
 		.work_fd = -1,
@@ -394,60 +482,31 @@ static int dump_once(struct capture *c, struct snap_error *err)
 			*err = c->notify_err;
 		return r;
 	}
-	if (r < 0) {
-		/* without CRIU's last word the tree may be stopped, or hold its parasite */
-		c->result->may_be_harmed = !c->session.answered;
-		return r;
-	}
-	return 0;
-}
-
-/* an orderly refusal over a connection that was opened after the audit: the tree runs on */
-static bool is_refused_for_connection(const struct capture *c, const struct snap_error *err)
-{
-	return c->m.unprivileged && !c->result->may_be_harmed &&
-	       strstr(err->msg, "Connected TCP socket");
-}
-
-/* everything as before the dump, at a moment without connections */
-static int prepare_again(struct capture *c, uint64_t deadline_ns, struct snap_error *err)
-{
-	struct audit_report report;
-	uint64_t resident;
-	int r;
-
-	criu_session_close(&c->session);
-	r = folder_remove(c->gen_fd, "criu");
-	if (r == 0 && mkdirat(c->gen_fd, "criu", 0700) < 0)
-		r = -errno;
+	/* without CRIU's last word the tree may hold its parasite */
 	if (r < 0)
-		return snap_fail(err, SNAP_E_DUMP, -r, "cannot make criu/ once more");
-	r = open_session(c, err);
-	if (r == 0)
-		r = await_quiet(c, deadline_ns, RETRY_POLL_MS, &report, &resident, err);
-	c->frozen_at_ns = clock_now_ns();
+		c->result->may_be_harmed = !c->session.answered;
 	return r;
 }
 
-/* a busy engine is caught between two requests, sooner or later */
-static int step_dump(void *context, struct snap_error *err)
+/* the engine goes on, or is at its end */
+static int step_resume(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
-	uint64_t deadline = deadline_after_ms(RETRY_MS);
-	int r = dump_once(c, err);
+	int r = 0;
 
-	while (r < 0 && is_refused_for_connection(c, err) && deadline_left_ms(deadline) > 0) {
-		r = prepare_again(c, deadline, err);
-		if (r == 0)
-			r = dump_once(c, err);
-	}
+	if (c->config->end_engine)
+		c->held = false;
+	else
+		r = evacuation_refill(&c->evacuation, c->gen_fd, err);
+	if (r == 0)
+		r = let_run(c, err);
 	if (r < 0)
 		return r;
-	c->result->frozen_ms = (clock_now_ns() - c->frozen_at_ns) / NS_PER_MS;
-	c->m.frozen_ms = c->result->frozen_ms;
+	c->evacuation.dropped = false;
+	c->m.frozen_ms = (clock_now_ns() - c->frozen_at_ns) / NS_PER_MS;
+	c->result->frozen_ms = c->m.frozen_ms;
 	criu_session_close(&c->session);
-	c->config->talk.thawed(c->config->talk.arg, c->config->end_engine);
-	c->frozen = false;
+	thaw(c, c->config->end_engine);
 	return 0;
 }
 
@@ -486,6 +545,7 @@ static int step_seal(void *context, struct snap_error *err)
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot fill the manifest");
 	c->m.schema = MANIFEST_SCHEMA;
+	c->m.pages_bytes = c->evacuation.written.stored_bytes;
 	r = identity_take(c->config->engine.argv, environ, engine_adapter_name(&c->engine), NULL,
 			  &c->m.identity, err);
 	if (r == 0)
@@ -494,6 +554,7 @@ static int step_seal(void *context, struct snap_error *err)
 		return r;
 	for (size_t i = 0; i < c->m.n_images; i++)
 		c->m.snapshot_bytes += c->m.images[i].size;
+	c->m.snapshot_bytes += c->evacuation.written.written_bytes;
 	c->result->snapshot_bytes = c->m.snapshot_bytes;
 	/* waiting for the engine to boot is not our work */
 	for (size_t i = 0; i < c->result->times.n; i++) {
@@ -527,12 +588,20 @@ static int step_publish(void *context, struct snap_error *err)
 }
 
 static const struct step capture_steps[] = {
-	{"engine", step_engine, NULL}, {"rights", step_rights, NULL},
-	{"ready", step_ready, NULL},   {"warm-up", step_warm_up, NULL},
-	{"oracle", step_oracle, NULL}, {"store", step_store, undo_store},
-	{"quiet", step_quiet, NULL},   {"freeze", step_freeze, undo_freeze},
-	{"dump", step_dump, NULL},     {"seal", step_seal, NULL},
-	{"verify", step_verify, NULL}, {"publish", step_publish, NULL},
+	{"engine", step_engine, NULL},
+	{"rights", step_rights, NULL},
+	{"ready", step_ready, NULL},
+	{"warm-up", step_warm_up, NULL},
+	{"oracle", step_oracle, NULL},
+	{"store", step_store, undo_store},
+	{"quiet", step_quiet, NULL},
+	{"freeze", step_freeze, undo_freeze},
+	{"evacuate", step_evacuate, undo_evacuate},
+	{"dump", step_dump, NULL},
+	{"resume", step_resume, NULL},
+	{"seal", step_seal, NULL},
+	{"verify", step_verify, NULL},
+	{"publish", step_publish, NULL},
 };
 
 int capture_run(const struct capture_config *config, struct capture_result *ret,
@@ -551,6 +620,9 @@ int capture_run(const struct capture_config *config, struct capture_result *ret,
 	manifest_init(&c.m);
 	r = steps_run("capture", capture_steps, ARRAY_LEN(capture_steps), &c, &ret->times, err);
 	criu_session_close(&c.session);
+	evacuation_done(&c.evacuation);
+	task_tree_done(&c.tree);
+	task_hold_done(&c.hold);
 	c.gen_fd = fd_close(c.gen_fd);
 	store_close(&c.store);
 	manifest_done(&c.m);

@@ -13,6 +13,7 @@
 
 #include "engine/engine.h"
 #include "snapshot/manifest.h"
+#include "snapshot/pages/codec.h"
 #include "snapshot/steps.h"
 #include "snapshot/store.h"
 
@@ -39,6 +40,8 @@ struct capture_config {
 	const char *criu;	/* NULL: search */
 	pid_t root_pid;
 	bool end_engine; /* the dump ends the tree */
+	bool evacuate;	 /* memory into page files, else all into CRIU's images */
+	enum codec_choice compress;
 	struct engine_config engine;
 	struct string_list includes;
 	char *stdio[3]; /* CRIU's names of the engine's pipes, NULL: not ours; borrowed */

@@ -13,6 +13,7 @@
 
 #include "common/fd.h"
 #include "snapshot/fingerprint.h"
+#include "snapshot/pages/map.h"
 
 static void dir_close(DIR **dir)
 {
@@ -75,6 +76,9 @@ int images_collect(int gen_fd, struct manifest *m, struct snap_error *err)
 {
 	int r = collect_folder(gen_fd, "criu", m, err);
 
+	/* pages.dat has a checksum for each of its chunks in there */
+	if (r == 0 && m->pages_bytes > 0)
+		r = add_image(gen_fd, PAGES_MAP_NAME, m, err);
 	if (r == 0)
 		r = collect_folder(gen_fd, "files", m, err);
 	if (r == 0 && m->n_images > 0)

@@ -8,7 +8,10 @@
 
 #include "snapshot/manifest.h"
 
-/* note every file below criu/ and files/ into m->images, with size and digest */
+/*
+ * note every file below criu/ and files/, and pages.map if there are pages, into m->images, with
+ * size and digest
+ */
 int images_collect(int gen_fd, struct manifest *m, struct snap_error *err);
 
 /*

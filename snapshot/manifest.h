@@ -124,6 +124,7 @@ struct manifest {
 	bool tree_has_filter; /* some task had a seccomp filter */
 	uint64_t resident_bytes;
 	uint64_t snapshot_bytes;
+	uint64_t pages_bytes; /* memory that pages.map and pages.dat hold; 0: all is in criu/ */
 	char *stdio[3]; /* CRIU's names of the engine's pipes: "pipe:[4711]"; NULL: not ours */
 	char *ready;	/* readiness spec used */
 	char *oracle_request; /* engine_request_format(), NULL: none */

@@ -170,6 +170,7 @@ static const struct field manifest_fields[] = {
 	AT(FIELD_BOOL, manifest, tree_has_filter),
 	BYTES(manifest, resident_bytes),
 	BYTES(manifest, snapshot_bytes),
+	AT(FIELD_U64, manifest, pages_bytes, .max = INT64_MAX, .optional = true),
 	AT(FIELD_STDIO, manifest, stdio, .length = NAME_MAX_BYTES, .rule = rule_pipe),
 	MAYBE(manifest, ready, MANIFEST_STRING_MAX),
 	MAYBE(manifest, oracle_request, MANIFEST_STRING_MAX),
@@ -500,11 +501,29 @@ static bool is_measured(const char *text, size_t size)
 	return true;
 }
 
+/* what a snapshot may need of its reader; one that does not know it must not wake it */
+#define REQUIRES_PAGES "pages" /* content of memory lies in pages.map and pages.dat */
+
+static int check_requirement(struct place *place, const json_t *need, size_t i)
+{
+	if (!json_is_string(need)) {
+		(void)place_enter_item(place, i);
+		return place_fail(place, "not a string");
+	}
+	if (strcmp(json_string_value(need), REQUIRES_PAGES) == 0)
+		return 0;
+	(void)snap_fail(place->err, SNAP_E_INCOMPATIBLE, 0,
+			"manifest requires '%.64s', which this snapinit does not know",
+			json_string_value(need));
+	return -EPROTONOSUPPORT;
+}
+
 /* the schema and the names under "requires" are looked at before anything else */
 static int check_readable(struct place *place, const json_t *json)
 {
 	const json_t *schema = json_object_get(json, "schema");
 	const json_t *needs = json_object_get(json, "requires");
+	size_t mark;
 
 	if (json_is_integer(schema) && json_integer_value(schema) != MANIFEST_SCHEMA) {
 		(void)snap_fail(place->err, SNAP_E_INCOMPATIBLE, 0,
@@ -514,21 +533,32 @@ static int check_readable(struct place *place, const json_t *json)
 	}
 	if (!needs)
 		return 0;
-	(void)place_enter(place, "requires");
+	mark = place_enter(place, "requires");
 	if (!json_is_array(needs))
 		return place_fail(place, "not a list");
-	if (json_array_size(needs) == 0) {
-		place_leave(place, 0);
+	for (size_t i = 0; i < json_array_size(needs); i++) {
+		int r = check_requirement(place, json_array_get(needs, i), i);
+
+		if (r < 0)
+			return r;
+	}
+	place_leave(place, mark);
+	return 0;
+}
+
+/* page content elsewhere means that CRIU's images alone would restore zeros */
+static int check_pages(struct place *place, const struct manifest *m)
+{
+	bool has_map = false;
+
+	for (size_t i = 0; i < m->n_images; i++)
+		has_map |= strcmp(m->images[i].name, "pages.map") == 0;
+	if (has_map == (m->pages_bytes > 0))
 		return 0;
-	}
-	if (!json_is_string(json_array_get(needs, 0))) {
-		(void)place_enter_item(place, 0);
-		return place_fail(place, "not a string");
-	}
-	(void)snap_fail(place->err, SNAP_E_INCOMPATIBLE, 0,
-			"manifest requires '%.64s', which this snapinit does not know",
-			json_string_value(json_array_get(needs, 0)));
-	return -EPROTONOSUPPORT;
+	(void)place_enter(place, "pages_bytes");
+	if (has_map)
+		return place_fail(place, "0, but images name pages.map");
+	return place_fail(place, "%" PRIu64 ", but images do not name pages.map", m->pages_bytes);
 }
 
 static int check_listeners(struct place *place, const struct manifest *m)
@@ -552,6 +582,7 @@ static int check_listeners(struct place *place, const struct manifest *m)
 static int check_relations(struct place *place, const struct manifest *m)
 {
 	bool root_listed = false;
+	int r;
 
 	if (m->identity.argv.n == 0 || m->identity.argv.items[0][0] == '\0') {
 		(void)place_enter(place, "identity.argv");
@@ -571,6 +602,9 @@ static int check_relations(struct place *place, const struct manifest *m)
 			return place_fail(place, "not in ascending order");
 		}
 	}
+	r = check_pages(place, m);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < m->n_pids; i++)
 		root_listed |= m->pids[i] == m->root_pid;
 	if (!root_listed) {
@@ -770,6 +804,12 @@ int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_size,
 	struct place place = {.err = err};
 	json_t *json = write_object(&place, manifest_fields, (const char *)m);
 	char *text;
+
+	if (json && m->pages_bytes > 0 &&
+	    json_object_set_new(json, "requires", json_pack("[s]", REQUIRES_PAGES)) < 0) {
+		json_decref(json);
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write manifest.json");
+	}
 
 	if (!json) {
 		(void)snap_fail(err, SNAP_E_INTERNAL, 0, "manifest.json: %s: no UTF-8 text",

@@ -38,6 +38,7 @@ struct restore {
 	struct manifest m;
 	struct fingerprint here;
 	struct carried_made made;
+	struct page_map pages;
 	uint64_t deadline_ns;
 	/* the digest thread */
 	pthread_t thread;
@@ -189,6 +190,13 @@ static void undo_digests_start(void *context)
 	c->thread_runs = false;
 }
 
+static int step_pages(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+
+	return c->m.pages_bytes > 0 ? page_map_load(c->gen_fd, &c->pages, err) : 0;
+}
+
 static int step_files(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
@@ -286,6 +294,16 @@ static int step_digests(void *context, struct snap_error *err)
 	return c->thread_result;
 }
 
+/* while CRIU's answer is the newest, nobody runs: content into the empty memory */
+static int step_fill(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+
+	if (c->m.pages_bytes == 0)
+		return 0;
+	return pages_fill(&c->pages, c->gen_fd, &c->config->fill, &c->result->fill, err);
+}
+
 int restore_continue(pid_t root, struct snap_error *err)
 {
 	struct task_tree tree = {0};
@@ -353,8 +371,10 @@ static const struct step restore_steps[] = {
 	{"gate", step_gate, NULL},
 	{"budget", step_budget, NULL},
 	{"digests-start", step_digests_start, undo_digests_start},
+	{"pages", step_pages, NULL},
 	{"files", step_files, undo_files},
 	{"criu", step_criu, undo_criu_start},
+	{"fill", step_fill, NULL},
 	{"digests", step_digests, NULL},
 	{"resume", step_resume, NULL},
 	{"answer", step_answer, NULL},
@@ -379,6 +399,7 @@ int restore_run(const struct restore_config *config, struct restore_result *ret,
 	ret->snapshot_bytes = c.m.snapshot_bytes;
 	criu_session_close(&c.session);
 	carried_made_done(&c.made);
+	page_map_done(&c.pages);
 	fingerprint_done(&c.here);
 	c.gen_fd = fd_close(c.gen_fd);
 	store_close(&c.store);

@@ -13,6 +13,7 @@
 
 #include "engine/engine.h"
 #include "snapshot/gate.h"
+#include "snapshot/pages/fill.h"
 #include "snapshot/steps.h"
 #include "snapshot/store.h"
 
@@ -33,8 +34,9 @@ struct restore_config {
 	const char *criu;	/* NULL: search */
 	struct engine_config engine;
 	struct gate_accept accept;
-	int stdio[3];	     /* the engine's ends of PID 1's pipes */
-	int journal_fd;	     /* for what is put back, FD_NONE: none */
+	int stdio[3];	/* the engine's ends of PID 1's pipes */
+	int journal_fd; /* for what is put back, FD_NONE: none */
+	struct fill_options fill;
 	bool check_oracle;   /* also when the snapshot is verified */
 	uint64_t timeout_ms; /* 0: half the cold boot, at least RESTORE_BUDGET_MIN_MS */
 	struct restore_talk talk;
@@ -47,6 +49,7 @@ struct restore_result {
 	pid_t root_pid;
 	bool cache_hit; /* CRIU's kernel-feature cache */
 	uint64_t snapshot_bytes;
+	struct fill_result fill; /* bytes 0: no page files */
 	struct step_times times;
 };
 

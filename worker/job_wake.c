@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "snapshot/restore.h"
@@ -31,6 +32,34 @@ static void on_ready(void *arg)
 	talk_send(WORKER_MSG_READY, SNAP_OK, 0, (clock_now_ns() - *start_ns) / NS_PER_MS, NULL);
 }
 
+static void log_fill(const struct fill_result *fill)
+{
+	const struct log_field fields[] = {
+		LOG_TEXT("filler", fill->filler),
+		LOG_TEXT("reader", fill->reader),
+		LOG_UINT("direct", fill->direct),
+		LOG_UINT("bytes", fill->bytes),
+		LOG_UINT("huge_bytes", fill->huge_bytes),
+		LOG_UINT("advise_us", fill->advise_ns / 1000),
+		LOG_UINT("fill_us", fill->fill_ns / 1000),
+	};
+
+	if (fill->bytes > 0)
+		log_write(LOG_LEVEL_INFO, "wake.fill", fields, ARRAY_LEN(fields),
+			  "memory filled from page files");
+}
+
+static struct fill_options fill_options(const struct page_options *words)
+{
+	return (struct fill_options){
+		.filler = (enum fill_filler)page_options_index(words, PAGE_OPTION_FILLER),
+		.reader = (enum fill_reader)page_options_index(words, PAGE_OPTION_READER),
+		.direct = (enum fill_direct)page_options_index(words, PAGE_OPTION_DIRECT),
+		.thp = (enum fill_thp)page_options_index(words, PAGE_OPTION_THP),
+		.verify = (enum fill_verify)page_options_index(words, PAGE_OPTION_VERIFY),
+	};
+}
+
 int job_wake(const struct worker_options *options, struct snap_error *err)
 {
 	uint64_t start_ns = clock_now_ns();
@@ -42,6 +71,7 @@ int job_wake(const struct worker_options *options, struct snap_error *err)
 		.accept = {options->accept.items, options->accept.n},
 		.stdio = {WORKER_FD_STDIN, WORKER_FD_STDOUT, WORKER_FD_STDERR},
 		.journal_fd = fcntl(WORKER_FD_JOURNAL, F_GETFD) < 0 ? -1 : WORKER_FD_JOURNAL,
+		.fill = fill_options(&options->pages),
 		.check_oracle = options->check_oracle,
 		.timeout_ms = options->timeout_ms,
 		.talk = {on_budget, on_restored, on_ready, &start_ns},
@@ -62,6 +92,7 @@ int job_wake(const struct worker_options *options, struct snap_error *err)
 		talk_send(WORKER_MSG_FAILED, err->code, 0, 0, err->msg);
 		return 1;
 	}
+	log_fill(&result.fill);
 	phases_log("wake.phases", &result.times, result.snapshot_bytes,
 		   result.cache_hit ? "hit" : "miss");
 	talk_send(WORKER_MSG_DONE, SNAP_OK, result.root_pid, 0, result.generation);

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/evacuate.h"
+
+#include "snapshot/pages/drop.h"
+#include "snapshot/pages/fill.h"
+
+int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_config *config,
+	     struct evacuation *ret, struct snap_error *err)
+{
+	int r;
+
+	*ret = (struct evacuation){0};
+	r = pages_plan_make(tree, &ret->plan, err);
+	if (r < 0 || ret->plan.n_runs == 0)
+		return r;
+	r = pages_write(&ret->plan, gen_fd, &config->write, &ret->written, err);
+	if (r == 0)
+		r = page_map_save(gen_fd, &ret->plan.map, err);
+	if (r < 0)
+		return r;
+	ret->made = true;
+	if (config->about_to_drop) {
+		r = config->about_to_drop(config->arg);
+		if (r < 0)
+			return snap_fail(err, SNAP_E_DUMP, -r, "cannot note what is dropped");
+	}
+	ret->dropped = true;
+	return pages_drop(&ret->plan, config->note, config->arg, err);
+}
+
+int evacuation_refill(struct evacuation *evacuation, int gen_fd, struct snap_error *err)
+{
+	/* its mappings are to be as they were: no advice */
+	struct fill_options options = {.thp = FILL_THP_NEVER};
+	struct fill_result result;
+	int r;
+
+	if (!evacuation->dropped)
+		return 0;
+	r = pages_fill(&evacuation->plan.map, gen_fd, &options, &result, err);
+	if (r == 0)
+		evacuation->dropped = false;
+	return r;
+}
+
+void evacuation_done(struct evacuation *evacuation)
+{
+	pages_plan_done(&evacuation->plan);
+	*evacuation = (struct evacuation){0};
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_EVACUATE_H
+#define SNAP_SNAPSHOT_EVACUATE_H
+
+/*
+ * Move the memory of a stopped tree into page files, so that CRIU has little to dump and a wake
+ * can stream it back. Nothing is dropped from a process before all of it is in the page files and
+ * pages.map is written: from then on a refill makes the tree whole, as often as it is tried.
+ */
+
+#include <stdbool.h>
+
+#include "common/error.h"
+#include "snapshot/pages/writer.h"
+#include "snapshot/task/injector.h"
+#include "snapshot/task/tree.h"
+
+struct evacuation {
+	struct pages_plan plan;
+	struct pages_write_result written;
+	bool made;    /* pages.map and pages.dat are there */
+	bool dropped; /* the tree's memory has holes */
+};
+
+struct evacuate_config {
+	struct pages_write_options write;
+	/* before anything is dropped, and before each thread's registers are changed; NULL: none */
+	int (*about_to_drop)(void *arg);
+	injector_note_fn note;
+	void *arg;
+};
+
+/*
+ * The tree must be in group-stop and exactly this. On failure ret->dropped says whether a refill
+ * is due. *ret is the caller's to evacuation_done(), after a failure too.
+ */
+int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_config *config,
+	     struct evacuation *ret, struct snap_error *err);
+
+/* the same bytes back into the same tree, which is still stopped; ret->dropped becomes false */
+int evacuation_refill(struct evacuation *evacuation, int gen_fd, struct snap_error *err);
+
+void evacuation_done(struct evacuation *evacuation); /* idempotent; refills nothing */
+
+#endif
