@@ -151,15 +151,24 @@ static int set_mask(struct injector *injector, uint64_t mask)
 	return 0;
 }
 
-/* stop it for the first time; signals on their way are delivered as ever */
+/*
+ * Stop it for the first time; signals on their way are delivered as ever. One in group-stop traps
+ * by being seized, and an interrupt would only make it trap once more.
+ */
 static int stop_own_life(struct injector *injector, uint64_t deadline_ns)
 {
-	int sig = 0;
+	struct stop stop;
+	int sig = 0, r;
 
+	if (injector->group_stopped) {
+		r = wait_stop(injector, deadline_after_ms(REST_DEADLINE_MS), &stop);
+		if (r != -ETIMEDOUT)
+			sig = r == 0 && stop.kind == STOP_SIGNAL ? stop.sig : 0;
+		if ((r < 0 && r != -ETIMEDOUT) || (r == 0 && stop.kind == STOP_EVENT))
+			return r;
+	}
 	for (;;) {
-		struct stop stop;
-		int r = 0;
-
+		r = 0;
 		/* any stop takes the wish for one back, so it is repeated */
 		if (ptrace(PTRACE_INTERRUPT, injector->tid, NULL, NULL) < 0)
 			return after_failure(injector, -errno);
@@ -177,7 +186,7 @@ static int stop_own_life(struct injector *injector, uint64_t deadline_ns)
  * One that nothing can interrupt could not be let go either before it came out of it by itself:
  * better not to seize it
  */
-static int wait_interruptible(pid_t tid, uint64_t deadline_ns)
+static int wait_interruptible(pid_t tid, uint64_t deadline_ns, bool *ret_group_stopped)
 {
 	for (unsigned int turn = 0;; turn++) {
 		struct proc_stat stat;
@@ -187,6 +196,7 @@ static int wait_interruptible(pid_t tid, uint64_t deadline_ns)
 			return r == -ENOENT ? -ESRCH : r;
 		if (stat.state == 'Z' || stat.state == 'X')
 			return -ESRCH;
+		*ret_group_stopped = stat.state == 'T';
 		if (stat.state != 'D')
 			return 0;
 		if (clock_now_ns() >= deadline_ns)
@@ -255,7 +265,7 @@ int injector_attach(pid_t tid, const struct injector_options *options, struct in
 	injector.syscall_at = options->syscall_at;
 	*ret = (struct injector){0};
 
-	r = wait_interruptible(tid, deadline_ns);
+	r = wait_interruptible(tid, deadline_ns, &injector.group_stopped);
 	if (r == -ETIMEDOUT)
 		return snap_fail_plain(err, SNAP_E_INTERNAL, ETIMEDOUT,
 				       "thread %d is in state D and cannot be stopped", (int)tid);
@@ -279,15 +289,19 @@ int injector_attach(pid_t tid, const struct injector_options *options, struct in
 	return 0;
 }
 
+static bool is_info_of_our_call(const struct injector *injector, const siginfo_t *info)
+{
+	return info->si_signo == SIGSYS && info->si_code == SI_CODE_SECCOMP && injector->changed &&
+	       (uint64_t)(uintptr_t)info->si_call_addr == injector->syscall_at + SYSCALL_INSN_BYTES;
+}
+
 /* a filter of the thread's own answered our call with a signal */
 static bool is_of_our_call(const struct injector *injector, int sig)
 {
 	siginfo_t info;
 
-	return sig == SIGSYS && injector->changed &&
-	       ptrace(PTRACE_GETSIGINFO, injector->tid, NULL, &info) == 0 &&
-	       info.si_code == SI_CODE_SECCOMP &&
-	       (uint64_t)(uintptr_t)info.si_call_addr == injector->syscall_at + SYSCALL_INSN_BYTES;
+	return sig == SIGSYS && ptrace(PTRACE_GETSIGINFO, injector->tid, NULL, &info) == 0 &&
+	       is_info_of_our_call(injector, &info);
 }
 
 /*
@@ -337,8 +351,45 @@ static int run_call(struct injector *injector)
 	}
 }
 
+static bool filter_has_signalled(const struct injector *injector)
+{
+	struct __ptrace_peeksiginfo_args args = {.nr = 1};
+	siginfo_t info;
+
+	while (ptrace(PTRACE_PEEKSIGINFO, injector->tid, &args, &info) == 1) {
+		if (is_info_of_our_call(injector, &info))
+			return true;
+		args.off++;
+	}
+	return false;
+}
+
+/* go to the stop for that signal, which is the next one, and forget it there: none is resumed with
+ */
+static int drop_signal_of_filter(struct injector *injector)
+{
+	uint64_t deadline_ns = deadline_after_ms(STOP_DEADLINE_MS);
+	int sig = 0;
+
+	for (;;) {
+		struct stop stop;
+		int r = resume(injector, PTRACE_CONT, sig);
+
+		if (r == 0)
+			r = wait_stop(injector, deadline_ns, &stop);
+		if (r < 0)
+			return r;
+		if (stop.kind == STOP_SIGNAL && is_of_our_call(injector, stop.sig))
+			return 0;
+		sig = stop.kind == STOP_SIGNAL ? keep_pending(injector, stop.sig) : 0;
+		if (sig < 0)
+			return sig;
+	}
+}
+
 static int begin_change(struct injector *injector, struct snap_error *err)
 {
+	struct user_regs_struct regs;
 	int r;
 
 	if (injector->tid == 0 || injector->running)
@@ -347,13 +398,17 @@ static int begin_change(struct injector *injector, struct snap_error *err)
 	if (injector->changed)
 		return 0;
 	r = syscall_insn_find(injector->tid, injector->syscall_at, &injector->syscall_at);
+	/* one that is being killed has no memory any more to find anything in */
+	if (r < 0 && get_registers(injector, &regs) == -ESRCH)
+		r = -ESRCH;
 	if (r == -ENOSYS)
 		return snap_fail_plain(err, SNAP_E_UNSNAPSHOTABLE, ENOSYS,
 				       "thread %d has no vdso, and no file that it has mapped for "
 				       "execution holds a syscall instruction",
 				       (int)injector->tid);
 	if (r < 0)
-		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot read the memory of thread %d",
+		return snap_fail(err, SNAP_E_INTERNAL, -r,
+				 "cannot find a syscall instruction in thread %d",
 				 (int)injector->tid);
 	r = injector->note ? injector->note(injector->tid, &injector->saved, injector->note_arg)
 			   : 0;
@@ -387,6 +442,11 @@ int injector_call(struct injector *injector, long number, const uint64_t args[6]
 		r = run_call(injector);
 	if (r == 0)
 		r = get_registers(injector, &regs);
+	/* SECCOMP_RET_TRAP rolls the number back to where the result would be */
+	if (r == 0 && regs.rax == (uint64_t)number && filter_has_signalled(injector)) {
+		regs.rax = (uint64_t)-ENOSYS;
+		r = drop_signal_of_filter(injector);
+	}
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r,
 				 "cannot make system call %ld in thread %d", number,

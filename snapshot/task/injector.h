@@ -66,7 +66,8 @@ int injector_attach(pid_t tid, const struct injector_options *options, struct in
 
 /*
  * One system call in the thread. 0 and *ret_value (negative errno of the call included; a call
- * that a signal broke off: -EINTR), or negative errno when the call could not be made: the thread
+ * that a signal broke off: -EINTR; one that a seccomp filter answered with a signal: -ENOSYS, and
+ * the signal is dropped), or negative errno when the call could not be made: the thread
  * died (-ESRCH), the deadline of 10 s passed (-ETIMEDOUT, the thread takes no further call), no
  * `syscall` instruction was found (-ENOSYS), or note() refused. Not for calls with a restart block
  * of their own (nanosleep, poll, futex with a timeout): the thread may sleep in such a one.

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -742,6 +744,60 @@ static void test_without_vdso(void **state)
 	victim_end(&victim);
 }
 
+static void act_filtered(struct victim *victim)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getuid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENODEV),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {ARRAY_LEN(code), code};
+
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+		_exit(1);
+	act_loop(victim);
+}
+
+static void test_answers_of_a_filter(void **state)
+{
+	struct injector_options options = {.suspend_seccomp = true};
+	struct injector injector;
+	struct snap_error err = {0};
+	struct victim victim;
+	int64_t value;
+	int r;
+
+	(void)state;
+	victim_start(&victim, act_filtered);
+	for (int i = 0; i < 3; i++) {
+		attach(victim.pid, &injector);
+		assert_int_equal(injector_call(&injector, SYS_getpid, no_args, &value, &err), 0);
+		assert_int_equal(value, -ENOSYS);
+		if (i > 0) {
+			assert_int_equal(
+				injector_call(&injector, SYS_getuid, no_args, &value, &err), 0);
+			assert_int_equal(value, -ENODEV);
+		}
+		assert_int_equal(injector_detach(&injector), 0);
+		assert_loop_runs(&victim);
+	}
+	r = injector_attach(victim.pid, &options, &injector, &err);
+	if (r == 0) {
+		assert_pid_call(&injector, victim.pid);
+		assert_int_equal(injector_detach(&injector), 0);
+	} else {
+		assert_int_equal(r, -EPERM);
+		assert_non_null(strstr(err.msg, "seccomp"));
+		print_message("not suspended: %s\n", err.msg);
+	}
+	assert_loop_runs(&victim);
+	victim_end(&victim);
+}
+
 static void *thread_of_victim(void *arg)
 {
 	struct victim *victim = arg;
@@ -806,6 +862,7 @@ int main(void)
 		cmocka_unit_test(test_mask_is_mended_too),
 		cmocka_unit_test(test_second_tracer_is_refused_by_name),
 		cmocka_unit_test(test_without_vdso),
+		cmocka_unit_test(test_answers_of_a_filter),
 		cmocka_unit_test(test_one_thread_of_several),
 		cmocka_unit_test(test_missing_thread),
 	};
