@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/rseq.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +25,15 @@ void victim_ready(struct victim *victim)
 	atomic_fetch_add(&victim->shared->ready, 1);
 }
 
+void victim_tell_rseq(struct victim *victim, uint64_t at)
+{
+	int n = atomic_fetch_add(&victim->shared->n_rseqs, 1);
+
+	if (at == 0)
+		at = (uint64_t)(uintptr_t)__builtin_thread_pointer() + (uint64_t)__rseq_offset;
+	atomic_store(&victim->shared->rseqs[n], at);
+}
+
 void victim_start(struct victim *victim, void (*act)(struct victim *victim))
 {
 	*victim = (struct victim){0};
@@ -37,6 +47,7 @@ void victim_start(struct victim *victim, void (*act)(struct victim *victim))
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		(void)setsid();
 		victim->pid = getpid();
+		victim_tell_rseq(victim, 0);
 		act(victim);
 		for (;;)
 			(void)pause();

@@ -9,7 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define VICTIM_THREADS_MAX 80
+#define VICTIM_THREADS_MAX   80
+#define VICTIM_ADDRESSES_MAX 512
 
 /* what both sides see */
 struct victim_shared {
@@ -23,7 +24,10 @@ struct victim_shared {
 	_Atomic uint64_t turns;
 	_Atomic uint64_t faults;
 	atomic_int tids[VICTIM_THREADS_MAX];
-	_Atomic uint64_t addresses[VICTIM_THREADS_MAX];
+	/* the kernel writes there whenever a thread goes on, on another CPU say */
+	atomic_int n_rseqs;
+	_Atomic uint64_t rseqs[VICTIM_THREADS_MAX];
+	_Atomic uint64_t addresses[VICTIM_ADDRESSES_MAX];
 };
 
 struct victim {
@@ -36,6 +40,10 @@ struct victim {
 void victim_start(struct victim *victim, void (*act)(struct victim *victim));
 void victim_end(struct victim *victim);
 void victim_ready(struct victim *victim); /* called by the victim */
+
+/* called by each thread of the victim but the first: it has a rseq area, at `at` or (0) the libc's
+ */
+void victim_tell_rseq(struct victim *victim, uint64_t at);
 
 /* false after 10 s */
 bool victim_wait(const atomic_int *flag, int at_least);
