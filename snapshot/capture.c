@@ -60,6 +60,7 @@ struct capture {
 	struct task_hold hold;
 	struct task_tree tree; /* while held */
 	struct evacuation evacuation;
+	struct recovery_journal journal;
 	uint64_t frozen_at_ns;
 	struct snap_error notify_err; /* what went wrong inside a notification */
 };
@@ -339,8 +340,12 @@ static int hold(struct capture *c, struct snap_error *err)
 
 static int let_run(struct capture *c, struct snap_error *err)
 {
-	int r = c->held ? task_hold_continue(c->config->root_pid, &c->hold, err) : 0;
+	int r = recovery_forget(&c->journal);
 
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot clear the journal");
+	if (c->held)
+		r = task_hold_continue(c->config->root_pid, &c->hold, err);
 	c->held = false;
 	task_tree_done(&c->tree);
 	task_hold_done(&c->hold);
@@ -396,9 +401,12 @@ static void undo_freeze(void *context)
 {
 	struct capture *c = context;
 
-	/* an orderly end has let the tree go; what a killed CRIU leaves is PID 1's to look at */
+	/*
+	 * An orderly end lets the tree go. What a killed CRIU leaves, and memory that did not come
+	 * back, are for the journal: the tree stays as it is.
+	 */
 	criu_session_close(&c->session);
-	if (let_run(c, NULL) < 0)
+	if (!c->result->may_be_harmed && let_run(c, NULL) < 0)
 		c->result->may_be_harmed = true;
 	if (!c->result->may_be_harmed)
 		thaw(c, false);
@@ -408,7 +416,12 @@ static void undo_freeze(void *context)
 static int step_evacuate(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
-	struct evacuate_config config = {.write = {.compress = c->config->compress}};
+	struct evacuate_config config = {
+		.write = {.compress = c->config->compress},
+		.store_path = c->config->store_path,
+		.generation = c->result->generation,
+		.journal = &c->journal,
+	};
 
 	if (!c->config->evacuate)
 		return 0;
@@ -613,6 +626,7 @@ int capture_run(const struct capture_config *config, struct capture_result *ret,
 		.session = CRIU_SESSION_NONE,
 		.store = {.fd = FD_NONE},
 		.gen_fd = FD_NONE,
+		.journal = {.fd = config->journal_fd},
 	};
 	int r;
 

@@ -44,6 +44,7 @@ struct capture_config {
 	enum codec_choice compress;
 	struct engine_config engine;
 	struct string_list includes;
+	int journal_fd; /* of PID 1 (snapshot/recovery.h), FD_NONE: none */
 	char *stdio[3]; /* CRIU's names of the engine's pipes, NULL: not ours; borrowed */
 	uint64_t ready_timeout_ms;
 	uint64_t quiet_timeout_ms; /* waiting for open connections to end */

@@ -10,7 +10,7 @@ int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_con
 	int r;
 
 	*ret = (struct evacuation){0};
-	r = pages_plan_make(tree, &ret->plan, err);
+	r = pages_plan_make(tree, recovery_note_thread, config->journal, &ret->plan, err);
 	if (r < 0 || ret->plan.n_runs == 0)
 		return r;
 	r = pages_write(&ret->plan, gen_fd, &config->write, &ret->written, err);
@@ -19,13 +19,11 @@ int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_con
 	if (r < 0)
 		return r;
 	ret->made = true;
-	if (config->about_to_drop) {
-		r = config->about_to_drop(config->arg);
-		if (r < 0)
-			return snap_fail(err, SNAP_E_DUMP, -r, "cannot note what is dropped");
-	}
+	r = recovery_note_dropped(config->journal, config->store_path, config->generation);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_DUMP, -r, "cannot note what is dropped");
 	ret->dropped = true;
-	return pages_drop(&ret->plan, config->note, config->arg, err);
+	return pages_drop(&ret->plan, recovery_note_thread, config->journal, err);
 }
 
 int evacuation_refill(struct evacuation *evacuation, int gen_fd, struct snap_error *err)

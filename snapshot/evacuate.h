@@ -12,7 +12,7 @@
 
 #include "common/error.h"
 #include "snapshot/pages/writer.h"
-#include "snapshot/task/injector.h"
+#include "snapshot/recovery.h"
 #include "snapshot/task/tree.h"
 
 struct evacuation {
@@ -24,10 +24,9 @@ struct evacuation {
 
 struct evacuate_config {
 	struct pages_write_options write;
-	/* before anything is dropped, and before each thread's registers are changed; NULL: none */
-	int (*about_to_drop)(void *arg);
-	injector_note_fn note;
-	void *arg;
+	const char *store_path; /* where gen_fd lies, for the journal */
+	const char *generation;
+	struct recovery_journal *journal;
 };
 
 /*

@@ -20,6 +20,8 @@ struct planner {
 	struct pages_plan *plan;
 	const struct tree_process *process;
 	int pagemap_fd;
+	injector_note_fn note;
+	void *note_arg;
 	bool check_cow; /* there is somebody in the tree to share pages with */
 	uint32_t space;
 	struct kept_pages kept;
@@ -270,7 +272,7 @@ static int plan_process(struct planner *p, struct snap_error *err)
 	if (p->pagemap_fd < 0)
 		return snap_fail(err, SNAP_E_DUMP, -p->pagemap_fd, "cannot open pagemap of pid %d",
 				 (int)p->process->pid);
-	r = kept_pages_collect(p->process->pid, &p->kept, err);
+	r = kept_pages_collect(p->process->pid, p->note, p->note_arg, &p->kept, err);
 	if (r == 0)
 		r = mappings_load(p->process->pid, &mappings, err);
 	for (size_t i = 0; r == 0 && i < mappings.n; i++) {
@@ -297,10 +299,15 @@ static void keep_all(struct pages_plan *plan)
 	plan->bytes = 0;
 }
 
-int pages_plan_make(const struct task_tree *tree, struct pages_plan *ret, struct snap_error *err)
+int pages_plan_make(const struct task_tree *tree, injector_note_fn note, void *note_arg,
+		    struct pages_plan *ret, struct snap_error *err)
 {
 	snap_cleanup_free uint64_t *entries = calloc(WINDOW_PAGES, sizeof(*entries));
-	struct planner p = {.plan = ret, .pagemap_fd = FD_NONE, .entries = entries};
+	struct planner p = {.plan = ret,
+			    .pagemap_fd = FD_NONE,
+			    .entries = entries,
+			    .note = note,
+			    .note_arg = note_arg};
 	size_t alive = 0;
 	int r = 0;
 

@@ -14,6 +14,7 @@
 
 #include "common/error.h"
 #include "snapshot/pages/map.h"
+#include "snapshot/task/injector.h"
 #include "snapshot/task/tree.h"
 
 #define PAGES_PLAN_MIN_BYTES (512U << 10) /* less is quicker by CRIU */
@@ -51,9 +52,10 @@ struct pages_plan {
 
 /*
  * The tree must be in group-stop. A plan without runs is an outcome: everything stays with CRIU.
- * *ret is the caller's to pages_plan_done().
+ * note and note_arg: see struct injector. *ret is the caller's to pages_plan_done().
  */
-int pages_plan_make(const struct task_tree *tree, struct pages_plan *ret, struct snap_error *err);
+int pages_plan_make(const struct task_tree *tree, injector_note_fn note, void *note_arg,
+		    struct pages_plan *ret, struct snap_error *err);
 void pages_plan_done(struct pages_plan *plan); /* idempotent */
 
 /* append; 0 or -ENOMEM */

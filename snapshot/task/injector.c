@@ -410,8 +410,7 @@ static int begin_change(struct injector *injector, struct snap_error *err)
 		return snap_fail(err, SNAP_E_INTERNAL, -r,
 				 "cannot find a syscall instruction in thread %d",
 				 (int)injector->tid);
-	r = injector->note ? injector->note(injector->tid, &injector->saved, injector->note_arg)
-			   : 0;
+	r = injector->note ? injector->note(injector, injector->note_arg) : 0;
 	if (r != 0)
 		return snap_fail(err, SNAP_E_INTERNAL, r < 0 ? -r : ECANCELED,
 				 "cannot note the registers of thread %d", (int)injector->tid);
@@ -530,8 +529,8 @@ int injector_detach(struct injector *injector)
 	return r;
 }
 
-static int put_back(pid_t tid, const struct user_regs_struct *saved, const uint64_t *mask,
-		    struct snap_error *err)
+int injector_put_back(pid_t tid, const struct user_regs_struct *saved, uint64_t saved_mask,
+		      struct snap_error *err)
 {
 	struct injector injector;
 	int r = injector_attach(tid, NULL, &injector, err);
@@ -541,8 +540,8 @@ static int put_back(pid_t tid, const struct user_regs_struct *saved, const uint6
 		return r;
 	}
 	r = set_registers(&injector, saved);
-	if (r == 0 && mask)
-		r = set_mask(&injector, *mask);
+	if (r == 0)
+		r = set_mask(&injector, saved_mask);
 	if (r < 0)
 		(void)injector_detach(&injector);
 	else
@@ -551,17 +550,6 @@ static int put_back(pid_t tid, const struct user_regs_struct *saved, const uint6
 		return snap_fail(err, SNAP_E_INTERNAL, -r,
 				 "cannot put the registers of thread %d back", (int)tid);
 	return 0;
-}
-
-int injector_put_back(pid_t tid, const struct user_regs_struct *saved, struct snap_error *err)
-{
-	return put_back(tid, saved, NULL, err);
-}
-
-int injector_put_back_masked(pid_t tid, const struct user_regs_struct *saved, uint64_t saved_mask,
-			     struct snap_error *err)
-{
-	return put_back(tid, saved, &saved_mask, err);
 }
 
 #else
@@ -596,15 +584,8 @@ int injector_detach(struct injector *injector)
 	return injector->tid == 0 ? 0 : -ENOSYS;
 }
 
-int injector_put_back(pid_t tid, const struct user_regs_struct *saved, struct snap_error *err)
-{
-	(void)tid;
-	(void)saved;
-	return fail_machine(err);
-}
-
-int injector_put_back_masked(pid_t tid, const struct user_regs_struct *saved, uint64_t saved_mask,
-			     struct snap_error *err)
+int injector_put_back(pid_t tid, const struct user_regs_struct *saved, uint64_t saved_mask,
+		      struct snap_error *err)
 {
 	(void)tid;
 	(void)saved;

@@ -25,8 +25,13 @@
 
 #include "common/error.h"
 
-/* before the registers of tid are changed for the first time; non-zero: leave it alone */
-typedef int (*injector_note_fn)(pid_t tid, const struct user_regs_struct *saved, void *arg);
+struct injector;
+
+/*
+ * Before the registers of its thread are changed for the first time; saved and saved_mask are what
+ * the thread must have back. Non-zero: leave it alone.
+ */
+typedef int (*injector_note_fn)(const struct injector *injector, void *arg);
 
 struct injector {
 	pid_t tid; /* 0: not attached */
@@ -83,14 +88,11 @@ int injector_call(struct injector *injector, long number, const uint64_t args[6]
 int injector_detach(struct injector *injector);
 
 /*
- * After the death of another injector: the noted registers back into tid. Works on a thread that
- * is stopped; one that ran on with foreign registers is lost, so stop the tree before an injection
- * that must be mendable.
+ * After the death of another injector: the noted registers and signal mask back into tid. Works on
+ * a thread that is stopped; one that ran on with foreign registers is lost, so stop the tree before
+ * an injection that must be mendable.
  */
-int injector_put_back(pid_t tid, const struct user_regs_struct *saved, struct snap_error *err);
-
-/* the same, and the signal mask, where that was noted too (injector.saved_mask) */
-int injector_put_back_masked(pid_t tid, const struct user_regs_struct *saved, uint64_t saved_mask,
-			     struct snap_error *err);
+int injector_put_back(pid_t tid, const struct user_regs_struct *saved, uint64_t saved_mask,
+		      struct snap_error *err);
 
 #endif

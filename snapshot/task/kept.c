@@ -46,6 +46,8 @@ struct collector {
 	size_t room;
 	uint64_t syscall_at;
 	struct snap_error *err;
+	injector_note_fn note;
+	void *note_arg;
 };
 
 static void collector_done(struct collector *c)
@@ -292,7 +294,8 @@ static bool has_seccomp(pid_t tid)
 static int look_at_thread(pid_t tid, void *arg)
 {
 	struct collector *c = arg;
-	struct injector_options options = {.syscall_at = c->syscall_at};
+	struct injector_options options = {
+		.syscall_at = c->syscall_at, .note = c->note, .note_arg = c->note_arg};
 	bool may_call = true;
 	struct injector injector;
 	struct proc_stat stat;
@@ -343,10 +346,12 @@ static void sort_once_each(struct kept_pages *kept)
 	kept->n = n;
 }
 
-int kept_pages_collect(pid_t pid, struct kept_pages *ret, struct snap_error *err)
+int kept_pages_collect(pid_t pid, injector_note_fn note, void *note_arg, struct kept_pages *ret,
+		       struct snap_error *err)
 {
 	struct snap_error own = {0};
-	snap_cleanup(collector_done) struct collector c = {.err = err ? err : &own};
+	snap_cleanup(collector_done) struct collector c = {
+		.err = err ? err : &own, .note = note, .note_arg = note_arg};
 	int r = read_mappings(&c, pid);
 
 	if (r < 0)

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "common/error.h"
+#include "snapshot/task/injector.h"
 
 enum kept_reason {
 	KEPT_STACK = 1,
@@ -35,11 +36,10 @@ struct kept_pages {
  * seccomp filter that we may not suspend: it could answer with death; an old kernel), the pages are
  * kept where a libc has it, behind the thread pointer. *ret is the caller's to kept_pages_done().
  * -EBUSY: a thread is not stopped; -E2BIG: too many mappings or threads.
- *
- * Nobody notes the registers while this runs: a death of ours in these few ms leaves one thread
- * with the registers of a prctl call.
+ * note (NULL: none) and note_arg: see struct injector.
  */
-int kept_pages_collect(pid_t pid, struct kept_pages *ret, struct snap_error *err);
+int kept_pages_collect(pid_t pid, injector_note_fn note, void *note_arg, struct kept_pages *ret,
+		       struct snap_error *err);
 void kept_pages_done(struct kept_pages *kept); /* idempotent */
 
 /* reasons for the page at address, 0: not kept */

@@ -511,17 +511,16 @@ static void test_killed_one_is_left_to_its_parent(void **state)
 
 /* ---- note and mend ---- */
 
-static int refuse_note(pid_t tid, const struct user_regs_struct *saved, void *arg)
+static int refuse_note(const struct injector *injector, void *arg)
 {
-	(void)tid;
-	(void)saved;
+	(void)injector;
 	++*(int *)arg;
 	return -ENOSPC;
 }
 
-static int count_note(pid_t tid, const struct user_regs_struct *saved, void *arg)
+static int count_note(const struct injector *injector, void *arg)
 {
-	(void)refuse_note(tid, saved, arg);
+	(void)refuse_note(injector, arg);
 	return 0;
 }
 
@@ -561,16 +560,17 @@ enum death {
 
 struct journal {
 	struct user_regs_struct saved;
+	uint64_t saved_mask;
 	atomic_int noted;
 	enum death death;
 };
 
-static int note_in_journal(pid_t tid, const struct user_regs_struct *saved, void *arg)
+static int note_in_journal(const struct injector *injector, void *arg)
 {
 	struct journal *journal = arg;
 
-	(void)tid;
-	journal->saved = *saved;
+	journal->saved = injector->saved;
+	journal->saved_mask = injector->saved_mask;
 	atomic_store(&journal->noted, 1);
 	if (journal->death == DEATH_IN_NOTE)
 		(void)kill(getpid(), SIGKILL);
@@ -625,7 +625,7 @@ static void die_and_mend(void (*act)(struct victim *victim), const struct sleepe
 	assert_int_equal(atomic_load(&journal->noted), 1);
 	assert_true(victim_wait_state(victim.pid, 'T'));
 
-	if (injector_put_back(victim.pid, &journal->saved, &err) != 0)
+	if (injector_put_back(victim.pid, &journal->saved, journal->saved_mask, &err) != 0)
 		fail_msg("%s", err.msg);
 	assert_int_equal(procfs_stat(victim.pid, &stat), 0);
 	assert_int_equal(stat.state, 'T');
@@ -682,7 +682,7 @@ static void test_mask_is_mended_too(void **state)
 		assert_int_equal(ptrace(PTRACE_CONT, victim.pid, NULL, NULL), 0);
 		assert_int_equal(injector_detach(&injector), 0);
 		assert_true(victim_wait_state(victim.pid, 'T'));
-		assert_int_equal(injector_put_back_masked(victim.pid, &saved, mask, NULL), 0);
+		assert_int_equal(injector_put_back(victim.pid, &saved, mask, NULL), 0);
 	}
 	assert_int_equal(kill(victim.pid, SIGCONT), 0);
 	assert_true(victim_wait(&victim.shared->signals, 1));

@@ -111,7 +111,7 @@ static void collect_unseen(const struct victim *victim, struct kept_pages *ret)
 	struct snap_error err = {0};
 
 	start_ns = clock_now_ns();
-	if (kept_pages_collect(victim->pid, ret, &err) != 0)
+	if (kept_pages_collect(victim->pid, NULL, NULL, ret, &err) != 0)
 		fail_msg("%s", err.msg);
 	print_message("%zu pages in %.1f ms\n", ret->n,
 		      (double)(clock_now_ns() - start_ns) / (double)NS_PER_MS);
@@ -430,11 +430,11 @@ static void test_running_process_is_refused(void **state)
 
 	(void)state;
 	victim_start(&victim, act_nothing);
-	assert_int_equal(kept_pages_collect(victim.pid, &kept, &err), -EBUSY);
+	assert_int_equal(kept_pages_collect(victim.pid, NULL, NULL, &kept, &err), -EBUSY);
 	assert_non_null(strstr(err.msg, "not stopped"));
 	assert_null(kept.pages);
 	victim_end(&victim);
-	assert_int_equal(kept_pages_collect(victim.pid, &kept, NULL), -ESRCH);
+	assert_int_equal(kept_pages_collect(victim.pid, NULL, NULL, &kept, NULL), -ESRCH);
 }
 
 int main(void)

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_RECOVERY_H
+#define SNAP_SNAPSHOT_RECOVERY_H
+
+/*
+ * What a capture does to a stopped tree, noted before it is done in a memfd that PID 1 owns: the
+ * registers and signal mask of every thread that is injected, and that memory is dropped and where
+ * its content lies. A capture that lives takes everything back itself. After one that was killed,
+ * another worker reads the journal and makes the tree whole, while it is still stopped.
+ *
+ * The journal is empty whenever the tree runs (docs/formats/worker-protocol.md).
+ */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "common/error.h"
+#include "snapshot/store.h"
+#include "snapshot/task/injector.h"
+
+struct recovery_journal {
+	int fd; /* FD_NONE: nobody keeps one, every note is a success */
+};
+
+/* an injector_note_fn; arg is a struct recovery_journal */
+int recovery_note_thread(const struct injector *injector, void *arg);
+
+/* before memory is dropped: its content is complete in this generation; 0 or -errno */
+int recovery_note_dropped(const struct recovery_journal *journal, const char *store_path,
+			  const char *generation);
+
+/* the tree is whole and about to run; 0 or -errno */
+int recovery_forget(const struct recovery_journal *journal);
+
+/*
+ * Make the stopped tree whole again: memory first, then registers. 0: it may run. The journal is
+ * left as it is; doing it twice is no harm.
+ */
+int recovery_run(int journal_fd, struct snap_error *err);
+
+#endif
