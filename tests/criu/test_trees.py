@@ -7,16 +7,17 @@ import pytest
 
 from lib import engines
 
-KINDS = ("threads16", "heap", "forktree", "pipeline", "pyservice", "node_service", "llama")
+KINDS = ("threads16", "heap_engine", "forktree", "pipeline", "pyservice", "node_service", "llama")
 WAKES = 2
+# port and more arguments: memory of every kind, private, shared and zero, and threads that read it
+MORE = {
+    "heap_engine": (8009, "--heap", "16M", "--shm", "8M", "--zero-half", "--threads", "3"),
+    "node_service": (8007, "--megabytes", "24"),
+}
 
 
 def make(programs, kind):
-    if kind == "heap":  # memory of every kind: private, shared, zero, and threads that read it
-        engine = engines.heap_engine(programs, 8009, "--heap", "16M", "--shm", "8M", "--zero-half",
-                                     "--threads", "3")
-    else:
-        engine = getattr(engines, kind)(programs)
+    engine = getattr(engines, kind)(programs, *MORE.get(kind, ()))
     if engine is None:
         pytest.skip(f"{kind} cannot run here")
     return engine

@@ -112,11 +112,11 @@ def pyservice(programs, port=8006):
     return _served("pyservice", argv, port, path="/answer")
 
 
-def node_service(programs, port=8007):
+def node_service(programs, port=8007, *more):
     node = shutil.which("node")
     if node is None:
         return None
-    argv = [node, programs.fixture("node_service.js"), "--port", str(port)]
+    argv = [node, programs.fixture("node_service.js"), "--port", str(port), *more]
     return _served("node_service", argv, port, path="/answer")
 
 
