@@ -5,9 +5,14 @@ import json
 import os
 import subprocess
 import shutil
+import urllib.parse
 from dataclasses import dataclass, field, replace
 
 PYTHON = "/usr/bin/python3"  # the distribution's own: one earlier in PATH may lack numpy
+
+RAG_IMPORTS = "import fastapi, numpy, scipy, sklearn, uvicorn"
+RAG_QUESTIONS = ("how do I design a butterworth filter", "what is the kernel of a support vector",
+                 "may I redistribute modified source code", "zzzzqqq")
 
 SHARED_MODEL = "../shared/models/stories260K.gguf"  # from the project's root
 
@@ -110,6 +115,21 @@ def heap_engine(programs, port=8009, *more):
 def pyservice(programs, port=8006):
     argv = [PYTHON, "-B", programs.fixture("pyservice.py"), "--port", str(port)]
     return _served("pyservice", argv, port, path="/answer")
+
+
+def rag_agent(programs, port=8010):
+    """The example: an index in Python and llama-server, its child. None without its packages."""
+    packages = subprocess.run([PYTHON, "-c", RAG_IMPORTS], stderr=subprocess.DEVNULL, check=False)
+    if packages.returncode != 0:
+        return None
+    agent = os.path.join(programs.source, "examples/rag-agent/agent.py")
+    argv = [PYTHON, "-B", agent, "--port", str(port), "--model", model_for(programs),
+            "--llama-server", os.path.join(programs.prefix, "bin/llama-server")]
+    return _served("rag_agent", argv, port, path=rag_path(RAG_QUESTIONS[0]))
+
+
+def rag_path(question):
+    return "/ask?" + urllib.parse.urlencode({"q": question})
 
 
 def node_service(programs, port=8007, *more):
