@@ -42,7 +42,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: E402
 from sklearn.preprocessing import normalize  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SHARED_MODEL = os.path.normpath(os.path.join(ROOT, "../shared/models/stories260K.gguf"))
 
 PASSAGE_CHARS = 700  # at most, but for one paragraph that is longer
 PASSAGE_MIN_CHARS = 120
@@ -247,7 +246,7 @@ def parse_args():
                         help="(%(default)s)")
     parser.add_argument("--llama-port", type=int, metavar="PORT",
                         help="loopback port of llama-server (the agent's, plus one)")
-    parser.add_argument("--model", default=SHARED_MODEL, help="GGUF file (%(default)s)")
+    parser.add_argument("--model", required=True, help="GGUF file")
     args = parser.parse_args()
     if args.llama_port is None:
         args.llama_port = args.port + 1

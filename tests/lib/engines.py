@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 PYTHON = "/usr/bin/python3"  # the distribution's own: one earlier in PATH may lack numpy
 
-RAG_IMPORTS = "import fastapi, numpy, scipy, sklearn, uvicorn"
+RAG_MODULES = ("fastapi", "numpy", "scipy", "sklearn", "uvicorn")
 RAG_QUESTIONS = ("how do I design a butterworth filter", "what is the kernel of a support vector",
                  "may I redistribute modified source code", "zzzzqqq")
 
@@ -119,8 +119,9 @@ def pyservice(programs, port=8006):
 
 def rag_agent(programs, port=8010):
     """The example: an index in Python and llama-server, its child. None without its packages."""
-    packages = subprocess.run([PYTHON, "-c", RAG_IMPORTS], stderr=subprocess.DEVNULL, check=False)
-    if packages.returncode != 0:
+    script = ("import importlib.util, sys; "
+              "sys.exit(not all(importlib.util.find_spec(name) for name in sys.argv[1:]))")
+    if subprocess.run([PYTHON, "-c", script, *RAG_MODULES], check=False).returncode != 0:
         return None
     agent = os.path.join(programs.source, "examples/rag-agent/agent.py")
     argv = [PYTHON, "-B", agent, "--port", str(port), "--model", model_for(programs),
