@@ -83,6 +83,10 @@ class CriuBox:
         self.logs = []
         self.kdat_before = self.kdat_id()
 
+    def has(self, pid):
+        """Does a process that has this pid inside still run?"""
+        return any(inside == pid for _, inside, _, _ in self.start.processes())
+
     def kdat_path(self):
         return f"/proc/{self.pid}/root{KDAT}"
 

@@ -34,7 +34,7 @@ class Row:
 
     def as_dict(self):
         series = self.series
-        amount = series.rival.bytes()
+        amount = series.rival.bytes
         return {
             "case": self.case, "rival": series.rival.name, "cache": series.cache,
             "rounds": len(series.attempts),

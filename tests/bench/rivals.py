@@ -70,6 +70,7 @@ class Rival:
     def __init__(self, context):
         self.context = context
         self.case = context.case
+        self.bytes = 0  # of its snapshot on the disk
 
     def prepare(self):
         """Makes what it starts from."""
@@ -77,9 +78,6 @@ class Rival:
     def files(self):
         """What it reads: warmed or evicted before each start."""
         return list(self.case.files)
-
-    def bytes(self):
-        return 0
 
     def start(self, cache):
         raise NotImplementedError
@@ -131,12 +129,10 @@ class CriuRestore(Rival):
     def prepare(self):
         self.folder = self.context.once("criu", lambda: dump_images(self.context))
         self.images = os.path.join(self.folder, "images")
+        self.bytes = memory.stored_bytes(self.images)
 
     def files(self):
         return super().files() + memory.files_below(self.images)
-
-    def bytes(self):
-        return memory.stored_bytes(self.images)
 
     def box(self):
         return CriuBox(self.context.new_folder(self.name), self.context.keeper,
@@ -161,10 +157,13 @@ class CriuRestore(Rival):
         replies = []
 
         def check(seconds=0):
+            """The reply comes when CRIU has ended, maybe after the first answer."""
             if not replies and (reply := box.reply(seconds)):
                 replies.append(reply)
             if replies and replies[0]["status"] != 0:
                 raise BenchError(f"criu restore: status {replies[0]['status']}", box.log())
+            if replies and not box.has(ROOT_PID):
+                raise BenchError("criu restore: the engine has ended after it", box.log())
 
         def began():
             check(30)
@@ -246,12 +245,10 @@ class Snapinit(Rival):
 
     def prepare(self):
         self.store = self.context.once("store", lambda: capture_store(self.context))
+        self.bytes = memory.stored_bytes(self.store)
 
     def files(self):
         return super().files() + memory.files_below(self.store)
-
-    def bytes(self):
-        return memory.stored_bytes(self.store)
 
     def argv(self):
         programs = self.context.programs
@@ -296,14 +293,13 @@ class Floor(Rival):
         super().__init__(context)
         self.skeleton = skeleton  # a CriuRestore of the tiny case
         self.program = os.path.join(context.programs.build, "tests/bench/read_floor")
-        self.size = 0
 
     def prepare(self):
         self.skeleton.prepare()
 
     def set_bytes(self, size):
         """Known when the others have made their snapshots."""
-        self.size = size
+        self.bytes = size
         self.path = os.path.join(self.context.folder, "floor.dat")
         with open(self.path, "wb") as file:
             for at in range(0, size + memory.PAGE, memory.PIECE):
@@ -312,12 +308,9 @@ class Floor(Rival):
     def files(self):
         return self.skeleton.files() + [self.path]
 
-    def bytes(self):
-        return self.size
-
     def read_ms(self, cache):
         how = "--direct" if cache == "evicted" else "--buffered"
-        done = subprocess.run([self.program, self.path, str(self.size), how], capture_output=True,
+        done = subprocess.run([self.program, self.path, str(self.bytes), how], capture_output=True,
                               text=True, check=False)
         if done.returncode:
             raise BenchError("read_floor failed", done.stderr)

@@ -67,7 +67,7 @@ class Measurement:
                 rival.prepare()
             except BenchError as error:
                 self.fail(rival, error)
-        sizes = [series.rival.bytes() for series in self.series
+        sizes = [series.rival.bytes for series in self.series
                  if series.error is None and not isinstance(series.rival, (Cold, Floor))]
         for rival in self.rivals:
             if isinstance(rival, Floor):
