@@ -73,7 +73,10 @@ def measure(pid, case, check):
             answer += " " + case.stable(body)
         return Times(first_ns, touched_ns, answer)
 
-    return namespaces.in_network_of(pid, run)
+    try:
+        return namespaces.in_network_of(pid, run)
+    except OSError as error:
+        raise BenchError(f"the start is gone: {error}") from error
 
 
 class Silence:

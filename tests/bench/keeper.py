@@ -55,12 +55,8 @@ def obey(order):
 
 
 def main():
-    kept = []  # a Popen that is forgotten would be waited for
     for line in sys.stdin:
-        reply = obey(json.loads(line))
-        kept.append(reply)
-        sys.stdout.write(json.dumps(reply) + "\n")
-        sys.stdout.flush()
+        print(json.dumps(obey(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def dump_images(context):
 
 class CriuRestore(Rival):
     name = "criu"
-    options = "criu restore " + " ".join(RESTORE_OPTIONS)
+    options = "criu restore " + " ".join(RESTORE_OPTIONS) + " (criu.kdat in /run)"
     more = ()
 
     def prepare(self):
@@ -189,7 +189,7 @@ class CriuRestore(Rival):
 
 class CriuLazy(CriuRestore):
     name = "criu-lazy"
-    options = "criu lazy-pages, then " + CriuRestore.options + " --lazy-pages"
+    options = "criu lazy-pages, then as criu with --lazy-pages"
     more = ("--lazy-pages",)
 
     def before(self, box, work):
@@ -218,9 +218,9 @@ class Help:
 
 def capture_argv(context, store, more):
     case, programs = context.case, context.programs
-    return [programs.snapinit, "--snapshot", store, "--capture", "first-boot", "--worker",
-            programs.snapworker, "--criu", programs.criu, "--log-format", "json", *more,
-            *case.snapinit_options, "--", *case.argv]
+    return [programs.snapinit, "--snapshot", store, "--capture", "first-boot",
+            "--worker", programs.snapworker, "--criu", programs.criu, "--log-format", "json",
+            *more, *case.snapinit_options, "--", *case.argv]
 
 
 def capture_store(context):

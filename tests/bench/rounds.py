@@ -95,9 +95,9 @@ class Measurement:
             for series in self.series[turn:] + self.series[:turn]:
                 if series.error is None:
                     self.start(series)
-            say(f"{self.case.name}: round {number + 1} of {self.rounds}: "
-                + ", ".join(f"{s.rival.name}/{s.cache} {s.attempts[-1].first_ms:.0f}"
-                            for s in self.series if s.attempts and s.error is None) + " ms")
+            last = [f"{series.rival.name}/{series.cache} {series.attempts[-1].first_ms:.0f} ms"
+                    for series in self.series if series.attempts and series.error is None]
+            say(f"{self.case.name}: round {number + 1} of {self.rounds}: {', '.join(last)}")
 
     def close(self):
         shutil.rmtree(self.context.folder, ignore_errors=True)
