@@ -4,9 +4,17 @@
 import json
 import os
 import subprocess
+import sys
 import tempfile
+import types
 
 import pytest
+
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bench"))
+
+import criu_tool  # noqa: E402 (the path comes first)
+import rivals  # noqa: E402
+import rounds  # noqa: E402
 
 KEYS = {"case", "rival", "cache", "rounds", "first_ms_median", "first_ms_p95", "touched_ms_median",
         "bytes", "phases", "ratio_vs_criu", "ratio_vs_cold", "ratio_vs_floor"}
@@ -84,3 +92,50 @@ def test_a_rival_that_fails_is_an_error_with_its_log(programs, broken):
     assert [json.loads(line)["rival"] for line in done.stdout.splitlines()] == ["cold"]
     assert "heap-tiny: snapinit: capture" in done.stderr
     assert "capture.failed" in done.stderr
+
+
+def test_configurations_follow_what_snapinit_offers(tmp_path):
+    snapinit = tmp_path / "snapinit"
+    snapinit.write_text("#!/bin/sh\ncat <<END\n"
+                        "      --filler NAME           how memory is filled: auto, ring, writev\n"
+                        "  -r, --reader NAME           auto, pread (no uring-like one) (auto)\n"
+                        "END\n", encoding="ascii")
+    snapinit.chmod(0o755)
+    offered = rivals.Help(str(snapinit))
+    names = [name for name, flags in rivals.fill_configurations() if offered.offers_all(flags)]
+    assert names == ["snapinit-ring-pread", "snapinit-writev-pread"]
+    assert not offered.offers("--compress", "zstd")
+
+
+class Liar(rivals.Rival):
+    """Its second answer is another one."""
+
+    name = "liar"
+    count = 0
+
+    def start(self, cache):
+        self.count += 1
+        return rivals.Attempt(1.0, 2.0, "as before" if self.count == 1 else "otherwise")
+
+
+def test_another_answer_than_before_is_an_error(capsys):
+    context = types.SimpleNamespace(case=types.SimpleNamespace(name="lies", memory=0, files=()))
+    measured = rounds.Measurement(context, [Liar(context)], ["warm"], 2)
+    measured.answer = "as before"
+    for _ in range(2):
+        measured.start(measured.series[0])
+    assert len(measured.series[0].attempts) == 1
+    assert "otherwise" in measured.series[0].error
+    assert "lies: liar, page cache warm: answered 'otherwise'" in capsys.readouterr().err
+
+
+def test_percentiles_are_values_that_occurred():
+    assert rounds.percentile([5], 95) == 5
+    assert rounds.percentile(list(range(1, 101)), 95) == 95
+    assert rounds.percentile([3, 1, 2], 50) == 2
+
+
+def test_statistics_of_another_format_are_refused(tmp_path):
+    (tmp_path / "stats-dump").write_bytes(bytes(16))
+    with pytest.raises(ValueError, match="another format"):
+        criu_tool.read_stats(str(tmp_path), "dump")
