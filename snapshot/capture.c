@@ -379,11 +379,13 @@ static int hold_quiet(struct capture *c, struct snap_error *err)
 static int step_freeze(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
-	struct criu_start start = {.runtime_dir = c->kdat.hit ? c->kdat.dir : NULL};
+	struct criu_start start = {0};
 	int r = criu_session_open(&c->program, &start, &c->session, err);
 
-	if (r == 0)
-		r = c->config->talk.freeze(c->config->talk.arg, err);
+	if (r < 0)
+		return r;
+	criu_session_use_cache(&c->session, c->kdat.dir_fd);
+	r = c->config->talk.freeze(c->config->talk.arg, err);
 	if (r < 0)
 		return r;
 	c->announced = true;
@@ -626,6 +628,7 @@ int capture_run(const struct capture_config *config, struct capture_result *ret,
 		.session = CRIU_SESSION_NONE,
 		.store = {.fd = FD_NONE},
 		.gen_fd = FD_NONE,
+		.kdat = {.dir_fd = FD_NONE},
 		.journal = {.fd = config->journal_fd},
 	};
 	int r;
@@ -637,6 +640,7 @@ int capture_run(const struct capture_config *config, struct capture_result *ret,
 	evacuation_done(&c.evacuation);
 	task_tree_done(&c.tree);
 	task_hold_done(&c.hold);
+	kdat_done(&c.kdat);
 	c.gen_fd = fd_close(c.gen_fd);
 	store_close(&c.store);
 	manifest_done(&c.m);

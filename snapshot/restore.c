@@ -72,7 +72,7 @@ static int step_open(void *context, struct snap_error *err)
 	return manifest_load(c->gen_fd, &c->m, err);
 }
 
-/* CRIU starts now and is ready when the gate is through */
+/* CRIU starts before anything else is looked at and is ready when the gate is through */
 static int step_criu_start(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
@@ -81,13 +81,6 @@ static int step_criu_start(void *context, struct snap_error *err)
 
 	if (r < 0)
 		return r;
-	/* the version is asked below; the cache's key must not depend on it */
-	r = fingerprint_take(c->m.host.criu_version, c->program.build_id, &c->here, err);
-	if (r < 0)
-		return r;
-	kdat_find(&c->store, &c->program, &c->here, c->m.unprivileged, &c->kdat);
-	c->result->cache_hit = c->kdat.hit;
-	start.runtime_dir = c->kdat.hit ? c->kdat.dir : NULL;
 	for (int i = 0; i < 3; i++) {
 		if (c->config->stdio[i] >= 0)
 			start.inherit[start.n_inherit++] = c->config->stdio[i];
@@ -100,6 +93,33 @@ static void undo_criu_start(void *context)
 	struct restore *c = context;
 
 	criu_session_close(&c->session);
+}
+
+/* the same program tells the same version: asking would mean to wait for its start */
+static int learn_version(struct restore *c, struct snap_error *err)
+{
+	const char *known = c->m.host.criu_version;
+
+	if (c->program.build_id[0] && strcmp(c->program.build_id, c->m.host.criu_build_id) == 0) {
+		(void)snprintf(c->session.version, sizeof(c->session.version), "%s", known);
+		return 0;
+	}
+	return criu_session_version(&c->session, deadline_after_ms(5000), err);
+}
+
+static int step_host(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	int r = learn_version(c, err);
+
+	if (r == 0)
+		r = fingerprint_take(c->session.version, c->program.build_id, &c->here, err);
+	if (r < 0)
+		return r;
+	kdat_find(&c->store, &c->program, &c->here, c->m.unprivileged, &c->kdat);
+	criu_session_use_cache(&c->session, c->kdat.dir_fd);
+	c->result->cache_hit = c->kdat.hit;
+	return 0;
 }
 
 /* who says nothing about the engine means the one that was captured */
@@ -122,15 +142,8 @@ static int step_gate(void *context, struct snap_error *err)
 	struct gate_reasons reasons;
 	int r = init_engine(c, err);
 
-	if (r == 0)
-		r = criu_session_version(&c->session, deadline_after_ms(5000), err);
 	if (r < 0)
 		return r;
-	/* now that CRIU has told it */
-	free(c->here.criu_version);
-	c->here.criu_version = strdup(c->session.version);
-	if (!c->here.criu_version)
-		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	r = identity_take(c->config->engine.argv, environ, engine_adapter_name(&c->engine),
 			  c->m.identity.env_salt, &want, err);
 	if (r < 0)
@@ -366,8 +379,9 @@ static int step_answer(void *context, struct snap_error *err)
 }
 
 static const struct step restore_steps[] = {
-	{"open", step_open, NULL},
 	{"criu-start", step_criu_start, undo_criu_start},
+	{"open", step_open, NULL},
+	{"host", step_host, NULL},
 	{"gate", step_gate, NULL},
 	{"budget", step_budget, NULL},
 	{"digests-start", step_digests_start, undo_digests_start},
@@ -389,6 +403,7 @@ int restore_run(const struct restore_config *config, struct restore_result *ret,
 		.session = CRIU_SESSION_NONE,
 		.store = {.fd = FD_NONE},
 		.gen_fd = FD_NONE,
+		.kdat = {.dir_fd = FD_NONE},
 		.made = {.journal_fd = config->journal_fd},
 	};
 	int r;
@@ -401,6 +416,7 @@ int restore_run(const struct restore_config *config, struct restore_result *ret,
 	carried_made_done(&c.made);
 	page_map_done(&c.pages);
 	fingerprint_done(&c.here);
+	kdat_done(&c.kdat);
 	c.gen_fd = fd_close(c.gen_fd);
 	store_close(&c.store);
 	manifest_done(&c.m);

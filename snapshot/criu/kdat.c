@@ -101,6 +101,7 @@ static int open_key(const struct store *store, const char *key)
 	return TAKE_FD(key_fd);
 }
 
+/* the folder, which is the caller's to close, and the cache in it; or -errno */
 static int read_kept(const struct store *store, const char *key, char **ret, size_t *ret_size)
 {
 	snap_cleanup_close int key_fd = open_key(store, key);
@@ -118,7 +119,7 @@ static int read_kept(const struct store *store, const char *key, char **ret, siz
 		free(TAKE_PTR(*ret));
 		return -EUCLEAN;
 	}
-	return 0;
+	return TAKE_FD(key_fd);
 }
 
 /* privileged CRIU looks in /run only; what it has there of this boot is as good as ours */
@@ -137,16 +138,21 @@ void kdat_find(const struct store *store, const struct criu_program *program,
 {
 	char key[KEY_HEX + 1];
 	snap_cleanup_free char *data = NULL;
+	snap_cleanup_close int dir_fd = FD_NONE;
 	size_t size;
 
-	*ret = (struct kdat){0};
+	*ret = (struct kdat){.dir_fd = FD_NONE};
 	make_key(program, here, unprivileged, key);
-	if (read_kept(store, key, &data, &size) < 0)
+	dir_fd = read_kept(store, key, &data, &size);
+	if (dir_fd < 0 || (!unprivileged && !put_to_run(data, size)))
 		return;
-	if (!unprivileged && !put_to_run(data, size))
-		return;
-	(void)snprintf(ret->dir, sizeof(ret->dir), "%s/kdat/%s", store->path, key);
+	ret->dir_fd = TAKE_FD(dir_fd);
 	ret->hit = true;
+}
+
+void kdat_done(struct kdat *kdat)
+{
+	kdat->dir_fd = fd_close(kdat->dir_fd);
 }
 
 struct probe {
@@ -255,8 +261,11 @@ int kdat_make(const struct store *store, const struct criu_program *program,
 	int fd, r;
 
 	make_key(program, here, unprivileged, key);
-	if (read_kept(store, key, &old, &size) == 0)
+	fd = read_kept(store, key, &old, &size);
+	if (fd >= 0) {
+		(void)fd_close(fd);
 		return 0;
+	}
 	fd = temporary_folder("/dev/shm", "kdat", tmp);
 	if (fd < 0)
 		return snap_fail(err, SNAP_E_PREFLIGHT, -fd, "cannot make '%s'", tmp);

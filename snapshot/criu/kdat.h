@@ -18,13 +18,17 @@
 #include "snapshot/store.h"
 
 struct kdat {
-	char dir[4400]; /* for XDG_RUNTIME_DIR; empty: no usable cache */
+	int dir_fd; /* holds criu.kdat, for criu_session_use_cache(); FD_NONE: no usable cache */
 	bool hit;
 };
 
-/* look in the store; in privileged mode the file is also put to /run, where CRIU looks */
+/*
+ * Look in the store; in privileged mode the file is also put to /run, where CRIU looks. *ret is
+ * the caller's to kdat_done().
+ */
 void kdat_find(const struct store *store, const struct criu_program *program,
 	       const struct fingerprint *here, bool unprivileged, struct kdat *ret);
+void kdat_done(struct kdat *kdat); /* idempotent */
 
 /*
  * Let CRIU probe once and keep the result in the store, unless it is there already. A failure

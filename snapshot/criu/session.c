@@ -31,16 +31,17 @@
 #define FREEZE_TIMEOUT 10	   /* seconds, CRIU's own alarm for stopping the tree */
 #define REASON_LINES   3
 
-/* in the child: where CRIU finds and leaves its kernel-feature cache */
+/*
+ * In the child: where CRIU finds its kernel-feature cache. It looks there only when a request has
+ * come; what the descriptor stands for is decided while CRIU starts.
+ */
 static int prepare_child(void *arg)
 {
-	const struct criu_start *start = arg;
+	const int *runtime_fd = arg;
+	char path[64];
 
-	if (!start->runtime_dir)
-		(void)unsetenv("XDG_RUNTIME_DIR");
-	else if (setenv("XDG_RUNTIME_DIR", start->runtime_dir, 1) < 0)
-		return -errno;
-	return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getppid(), *runtime_fd);
+	return setenv("XDG_RUNTIME_DIR", path, 1) < 0 ? -errno : 0;
 }
 
 int criu_session_open(const struct criu_program *program, const struct criu_start *start,
@@ -50,6 +51,7 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	snap_cleanup_close int theirs = FD_NONE;
 	snap_cleanup_close int log_fd = FD_NONE;
 	snap_cleanup_close int null_fd = FD_NONE;
+	snap_cleanup_close int runtime_fd = FD_NONE;
 	struct process_fd fds[4 + CRIU_INHERIT_MAX];
 	const char *argv[CRIU_ARGV_MAX];
 	char number[16];
@@ -60,7 +62,7 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 		.close_fds = true,
 		.death_signal = SIGKILL,
 		.prepare = prepare_child,
-		.prepare_arg = (void *)(uintptr_t)start,
+		.prepare_arg = &runtime_fd,
 	};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -70,7 +72,8 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	(void)fd_close(pair[1]);
 	log_fd = memfd_create("criu.log", MFD_CLOEXEC);
 	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (theirs < 0 || log_fd < 0 || null_fd < 0)
+	runtime_fd = fd_dup_above(null_fd, 16); /* no folder: no cache */
+	if (theirs < 0 || log_fd < 0 || null_fd < 0 || runtime_fd < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot prepare CRIU's descriptors");
 
 	(void)snprintf(number, sizeof(number), "%d", theirs);
@@ -94,9 +97,16 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	}
 	ret->sock = TAKE_FD(ours);
 	ret->log_fd = TAKE_FD(log_fd);
+	ret->runtime_fd = TAKE_FD(runtime_fd);
 	ret->answered = false;
 	ret->version[0] = '\0';
 	return 0;
+}
+
+void criu_session_use_cache(struct criu_session *session, int dir_fd)
+{
+	if (dir_fd >= 0)
+		(void)dup3(dir_fd, session->runtime_fd, O_CLOEXEC);
 }
 
 void criu_session_close(struct criu_session *session)
@@ -110,6 +120,7 @@ void criu_session_close(struct criu_session *session)
 	}
 	session->sock = fd_close(session->sock);
 	session->log_fd = fd_close(session->log_fd);
+	session->runtime_fd = fd_close(session->runtime_fd);
 }
 
 static bool is_harmless(const char *line)
@@ -299,7 +310,7 @@ int criu_session_version(struct criu_session *session, uint64_t deadline_ns, str
 	return r;
 }
 
-static void common_options(CriuOpts *opts, const struct criu_options *o)
+static void common_options(CriuOpts *opts, const struct criu_options *o, bool notify)
 {
 	opts->images_dir_fd = o->images_fd;
 	opts->has_work_dir_fd = o->work_fd >= 0;
@@ -309,7 +320,7 @@ static void common_options(CriuOpts *opts, const struct criu_options *o)
 	opts->has_log_to_stderr = true;
 	opts->log_to_stderr = true;
 	opts->has_notify_scripts = true;
-	opts->notify_scripts = true;
+	opts->notify_scripts = notify; /* each is a turn to us and back */
 	opts->has_unprivileged = true;
 	opts->unprivileged = o->unprivileged;
 	opts->has_ext_unix_sk = true;
@@ -336,7 +347,7 @@ int criu_session_dump(struct criu_session *session, const struct criu_options *o
 
 	req.type = CRIU_REQ_TYPE__DUMP;
 	req.opts = &opts;
-	common_options(&opts, options);
+	common_options(&opts, options, notify != NULL);
 	opts.has_pid = true;
 	opts.pid = options->pid;
 	opts.has_leave_running = true;
@@ -366,9 +377,12 @@ int criu_session_restore(struct criu_session *session, const struct criu_options
 
 	req.type = CRIU_REQ_TYPE__RESTORE;
 	req.opts = &opts;
-	common_options(&opts, options);
+	common_options(&opts, options, notify != NULL);
 	opts.has_leave_stopped = true;
 	opts.leave_stopped = true;
+	/* the gate has compared every mapped and open file */
+	opts.has_skip_file_rwx_check = true;
+	opts.skip_file_rwx_check = true;
 	opts.has_tcp_close = true;
 	opts.tcp_close = true;
 	for (unsigned int i = 0; i < options->n_inherit; i++) {

@@ -21,14 +21,18 @@
 
 struct criu_session {
 	int sock;
-	int log_fd; /* memfd, readable when CRIU failed */
+	int log_fd;	/* memfd, readable when CRIU failed */
+	int runtime_fd; /* what is opened here is CRIU's XDG_RUNTIME_DIR */
 	struct pidref process;
 	bool answered;	  /* the final response came: what CRIU held is let go or dumped */
 	char version[32]; /* "4.2.1", set by criu_session_version() */
 };
 
-#define CRIU_SESSION_NONE \
-	((struct criu_session){.sock = FD_NONE, .log_fd = FD_NONE, .process = PIDREF_NONE})
+#define CRIU_SESSION_NONE                             \
+	((struct criu_session){.sock = FD_NONE,       \
+			       .log_fd = FD_NONE,     \
+			       .runtime_fd = FD_NONE, \
+			       .process = PIDREF_NONE})
 
 #define CRIU_INHERIT_MAX 3
 
@@ -38,7 +42,6 @@ struct criu_inherit {
 };
 
 struct criu_start {
-	const char *runtime_dir; /* XDG_RUNTIME_DIR of CRIU, holds criu.kdat; NULL: none */
 	int inherit[CRIU_INHERIT_MAX];
 	unsigned int n_inherit;
 };
@@ -64,6 +67,9 @@ typedef int (*criu_notify_fn)(const char *script, pid_t pid, void *arg);
 /* start swrk; it waits for a request */
 int criu_session_open(const struct criu_program *program, const struct criu_start *start,
 		      struct criu_session *ret, struct snap_error *err);
+
+/* before a request: the kernel-feature cache that lies in the folder dir_fd; FD_NONE: none */
+void criu_session_use_cache(struct criu_session *session, int dir_fd);
 
 /* kill what still runs, reap it, close; idempotent */
 void criu_session_close(struct criu_session *session);

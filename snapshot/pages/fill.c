@@ -17,6 +17,7 @@
 
 #define RESIDENCY_SAMPLES 32U
 #define CHUNKS_A_THREAD	  4U /* fewer are not worth a thread */
+#define SMALL_BYTES	  (8U << 20)
 
 const unsigned char *fill_decode(const struct fill *fill, const struct page_chunk *chunk,
 				 const unsigned char *stored, unsigned char *spare)
@@ -77,14 +78,16 @@ static int open_data(struct fill *fill, int gen_fd, struct snap_error *err)
 	return 0;
 }
 
-/* io_uring where it is allowed */
+/* io_uring where it is allowed, and where there is enough to read for its set-up to pay */
 static int choose_reader(struct fill *fill, struct snap_error *err)
 {
 	struct page_reader probe = {.type = &page_reader_uring};
+	enum fill_reader wanted = fill->options->reader;
 	int r = -ENOSYS;
 
 	fill->reader = &page_reader_pread;
-	if (fill->options->reader != FILL_READER_PREAD)
+	if (wanted == FILL_READER_URING ||
+	    (wanted == FILL_READER_AUTO && fill->result->bytes >= SMALL_BYTES))
 		r = page_reader_uring.open(&probe);
 	if (r == 0) {
 		page_reader_uring.close(&probe);

@@ -17,7 +17,7 @@
 #include "snapshot/task/injector.h"
 #include "snapshot/task/tree.h"
 
-#define PAGES_PLAN_MIN_BYTES (512U << 10) /* less is quicker by CRIU */
+#define PAGES_PLAN_MIN_BYTES (1U << 20) /* less is quicker by CRIU */
 
 enum pages_run_flag {
 	PAGES_RUN_READ_ONLY = 1,  /* the mapping lacks PROT_WRITE */
