@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <openssl/evp.h>
+#include <sha2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,12 +77,6 @@ struct variable {
 	size_t index; /* in envp */
 };
 
-static void free_context(EVP_MD_CTX **context)
-{
-	EVP_MD_CTX_free(*context);
-	*context = NULL;
-}
-
 static bool is_ignored(const char *name, size_t len)
 {
 	for (size_t i = 0; i < ARRAY_LEN(ignored_names); i++) {
@@ -148,24 +142,20 @@ static int make_salt(char ret[SALT_DIGITS + 1])
  * SHA-256 of salt, name and value, each ended by a NUL; a name that is there more than once (which
  * one counts is up to the program) has all its values in it, in order.
  */
-static int digest_variables(const char *salt, const struct variable *same, size_t n,
-			    char ret[SHA256_DIGITS + 1])
+static void digest_variables(const char *salt, const struct variable *same, size_t n,
+			     char ret[SHA256_DIGITS + 1])
 {
-	snap_cleanup(free_context) EVP_MD_CTX *context = EVP_MD_CTX_new();
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	unsigned int size = 0;
-	bool ok;
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+	SHA2_CTX context;
 
-	ok = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL) &&
-	     EVP_DigestUpdate(context, salt, SALT_DIGITS + 1) &&
-	     EVP_DigestUpdate(context, same[0].name, same[0].name_len) &&
-	     EVP_DigestUpdate(context, "", 1);
-	for (size_t i = 0; ok && i < n; i++)
-		ok = EVP_DigestUpdate(context, same[i].value, strlen(same[i].value) + 1);
-	if (!ok || !EVP_DigestFinal_ex(context, digest, &size) || 2 * size != SHA256_DIGITS)
-		return -ENOTSUP;
-	format_hex(digest, size, ret);
-	return 0;
+	SHA256Init(&context);
+	SHA256Update(&context, (const uint8_t *)salt, SALT_DIGITS + 1);
+	SHA256Update(&context, (const uint8_t *)same[0].name, same[0].name_len);
+	SHA256Update(&context, (const uint8_t *)"", 1);
+	for (size_t i = 0; i < n; i++)
+		SHA256Update(&context, (const uint8_t *)same[i].value, strlen(same[i].value) + 1);
+	SHA256Final(digest, &context);
+	format_hex(digest, sizeof(digest), ret);
 }
 
 static size_t collect_variables(char *const *envp, struct variable *ret)
@@ -206,7 +196,6 @@ static int take_env(char *const *envp, struct manifest_identity *identity)
 
 	for (size_t i = 0; i < n; i += same) {
 		struct manifest_env *env = &identity->env[identity->n_env];
-		int r;
 
 		for (same = 1; i + same < n; same++) {
 			if (!is_same_name(&variables[i], &variables[i + same]))
@@ -216,9 +205,7 @@ static int take_env(char *const *envp, struct manifest_identity *identity)
 		if (!env->name)
 			return -ENOMEM;
 		identity->n_env++;
-		r = digest_variables(identity->env_salt, &variables[i], same, env->digest);
-		if (r < 0)
-			return r;
+		digest_variables(identity->env_salt, &variables[i], same, env->digest);
 	}
 	return 0;
 }

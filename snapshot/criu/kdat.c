@@ -2,8 +2,8 @@
 #include "snapshot/criu/kdat.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sched.h>
+#include <sha2.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,19 +34,15 @@
 static void make_key(const struct criu_program *program, const struct fingerprint *here,
 		     bool unprivileged, char ret_key[KEY_HEX + 1])
 {
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	unsigned int size = 0;
-	char text[2048];
+	char text[2048], digest[DIGEST_HEX + 1];
 
 	(void)snprintf(text, sizeof(text), "%s|%s|%s|%s|%s|%d|%d|%d|%llx", here->machine,
 		       here->kernel_release, here->kernel_version, program->build_id,
 		       here->criu_version ? here->criu_version : "", unprivileged,
 		       here->seccomp_filter, (int)geteuid(),
 		       (unsigned long long)here->caps_effective);
-	if (EVP_Digest(text, strlen(text), digest, &size, EVP_sha256(), NULL) != 1)
-		size = 0;
-	for (unsigned int i = 0; i < KEY_HEX / 2; i++)
-		(void)snprintf(ret_key + (size_t)2 * i, 3, "%02x", i < size ? digest[i] : 0U);
+	(void)SHA256Data((const uint8_t *)text, strlen(text), digest);
+	(void)snprintf(ret_key, KEY_HEX + 1, "%.*s", (int)KEY_HEX, digest);
 }
 
 /* does the cache know today's device of shared memory? */
@@ -65,13 +61,7 @@ static bool is_current(const char *data, size_t size)
 /* hex SHA-256 of the cache, kept beside it: a damaged one breaks every restore */
 static void make_digest(const char *data, size_t size, char ret_hex[DIGEST_HEX + 1])
 {
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	unsigned int n = 0;
-
-	if (EVP_Digest(data, size, digest, &n, EVP_sha256(), NULL) != 1)
-		n = 0;
-	for (unsigned int i = 0; i < DIGEST_HEX / 2; i++)
-		(void)snprintf(ret_hex + (size_t)2 * i, 3, "%02x", i < n ? digest[i] : 0U);
+	(void)SHA256Data((const uint8_t *)data, size, ret_hex);
 }
 
 static int read_cache(int dir_fd, const char *path, char **ret, size_t *ret_size)
