@@ -7,35 +7,37 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "common/clock.h"
 #include "common/fd.h"
 #include "snapshot/pages/advice.h"
-#include "snapshot/pages/codec.h"
 #include "snapshot/pages/fill_internal.h"
 
 #define RESIDENCY_SAMPLES 32U
 #define CHUNKS_A_THREAD	  4U /* fewer are not worth a thread */
 #define SMALL_BYTES	  (8U << 20)
 
-const unsigned char *fill_decode(const struct fill *fill, const struct page_chunk *chunk,
-				 const unsigned char *stored, unsigned char *spare)
+void fill_sum_begin(const struct fill *fill, struct fill_sum *sum)
 {
-	const unsigned char *bytes = stored;
-	XXH128_hash_t sum;
+	sum->on = fill->options->verify == FILL_VERIFY_FULL;
+	if (sum->on)
+		(void)XXH3_128bits_reset(sum->state);
+}
 
-	if (chunk->codec != PAGE_CODEC_NONE) {
-		if (codec_decompress(chunk->codec, spare, chunk->bytes, stored,
-				     chunk->stored_bytes) < 0)
-			return NULL;
-		bytes = spare;
-	}
-	if (fill->options->verify == FILL_VERIFY_HEADER)
-		return bytes;
-	sum = XXH3_128bits(bytes, chunk->bytes);
-	return sum.low64 == chunk->checksum_low && sum.high64 == chunk->checksum_high ? bytes
-										      : NULL;
+void fill_sum_add(struct fill_sum *sum, const unsigned char *bytes, size_t size)
+{
+	if (sum->on)
+		(void)XXH3_128bits_update(sum->state, bytes, size);
+}
+
+bool fill_sum_agrees(const struct fill_sum *sum, const struct page_chunk *chunk)
+{
+	XXH128_hash_t found;
+
+	if (!sum->on)
+		return true;
+	found = XXH3_128bits_digest(sum->state);
+	return found.low64 == chunk->checksum_low && found.high64 == chunk->checksum_high;
 }
 
 /* is the file in the page cache? Asked of a few pages, without making them come */

@@ -4,6 +4,10 @@
 
 /* What the parts of the refill share. */
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <xxhash.h>
+
 #include "snapshot/pages/fill.h"
 #include "snapshot/pages/reader.h"
 
@@ -16,9 +20,15 @@ struct fill {
 	struct fill_result *result;
 };
 
-/* the stored bytes, decoded into spare if need be; NULL: what came out is not what went in */
-const unsigned char *fill_decode(const struct fill *fill, const struct page_chunk *chunk,
-				 const unsigned char *stored, unsigned char *spare);
+/* a chunk's checksum, piece by piece; nothing is computed where nothing is checked */
+struct fill_sum {
+	bool on;
+	XXH3_state_t *state; /* one per thread, made with XXH3_createState() */
+};
+
+void fill_sum_begin(const struct fill *fill, struct fill_sum *sum);
+void fill_sum_add(struct fill_sum *sum, const unsigned char *bytes, size_t size);
+bool fill_sum_agrees(const struct fill_sum *sum, const struct page_chunk *chunk);
 
 /* through buffers of ours and process_vm_writev (fill_writev.c) */
 int fill_run_writev(struct fill *fill, struct snap_error *err);

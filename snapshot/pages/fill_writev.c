@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each thread takes the next chunk of all, has the following ones read meanwhile, checks and
- * decodes what has come and copies it into the tree.
+ * Each thread takes the next chunk of all and goes through it in blocks that stay in its core's
+ * cache from the read over the checksum to the copy into the tree; the following blocks are read
+ * meanwhile. A compressed chunk is gathered and decoded first.
+ *
+ * Memory is written before its checksum is known: a tree whose fill fails never runs.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -10,21 +13,33 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "snapshot/pages/codec.h"
 #include "snapshot/pages/fill_internal.h"
 #include "snapshot/pages/target.h"
 
-#define DEPTH	  3U /* read ahead per thread */
-#define NO_CHUNK  SIZE_MAX
-#define N_BUFFERS (DEPTH + 1) /* and one to decode into */
+#define DEPTH_DIRECT 8U /* blocks read ahead by a device, per thread */
+#define DEPTH_CACHED 2U /* copies out of the page cache: more would leave the core's cache */
+#define NO_CHUNK     SIZE_MAX
 
-_Static_assert((uint64_t)FILL_THREADS_MAX *N_BUFFERS *PAGES_CHUNK_MAX <= FILL_BUFFERS_MAX,
+/* of a thread: blocks, a gathered chunk, a decoded one */
+#define GATHER_AT     ((size_t)READER_DEPTH_MAX * READER_BLOCK_BYTES)
+#define DECODE_AT     (GATHER_AT + PAGES_CHUNK_MAX)
+#define BUFFERS_BYTES (DECODE_AT + PAGES_CHUNK_MAX)
+
+_Static_assert((uint64_t)FILL_THREADS_MAX *BUFFERS_BYTES <= FILL_BUFFERS_MAX,
 	       "buffers within the promise");
-_Static_assert(DEPTH <= READER_DEPTH_MAX, "slots for the depth");
 
 struct shared {
 	struct fill *fill;
-	atomic_size_t next;
+	atomic_size_t next; /* chunk */
 	atomic_bool failed;
+};
+
+/* a read under way: a block of a chunk's stored bytes */
+struct block {
+	size_t chunk; /* NO_CHUNK: none */
+	uint32_t offset;
+	uint32_t bytes;
 };
 
 struct fill_thread {
@@ -34,49 +49,108 @@ struct fill_thread {
 	unsigned char *buffers;
 	struct page_reader reader;
 	struct page_target target;
-	size_t chunks[DEPTH]; /* by slot; NO_CHUNK: free */
+	struct block blocks[READER_DEPTH_MAX]; /* by slot */
+	/* the next block to be read */
+	size_t reading;
+	uint32_t read_offset;
+	/* the chunk at hand */
+	struct page_cursor cursor;
+	struct fill_sum sum;
 	int result;
 	struct snap_error err;
 };
 
-/* the next chunk into a free slot; nothing when there is none */
+static uint32_t round_to_page(uint32_t bytes)
+{
+	return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+}
+
+/* the next block of all into a free slot; nothing when there is none */
 static int begin_read(struct fill_thread *t, unsigned int slot)
 {
-	struct shared *shared = t->shared;
-	const struct page_map *map = shared->fill->map;
-	size_t i = atomic_fetch_add(&shared->next, 1);
+	const struct page_map *map = t->shared->fill->map;
 	const struct page_chunk *chunk;
+	struct block *block = &t->blocks[slot];
+	uint32_t left;
 
-	t->chunks[slot] = NO_CHUNK;
-	if (i >= map->n_chunks)
+	if (t->reading == NO_CHUNK) {
+		t->reading = atomic_fetch_add(&t->shared->next, 1);
+		t->read_offset = 0;
+	}
+	block->chunk = NO_CHUNK;
+	if (t->reading >= map->n_chunks)
 		return 0;
-	chunk = &map->chunks[i];
-	t->chunks[slot] = i;
-	t->reader.slots[slot].offset = chunk->offset;
-	t->reader.slots[slot].bytes =
-		(chunk->stored_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+	chunk = &map->chunks[t->reading];
+	left = chunk->stored_bytes - t->read_offset;
+	*block = (struct block){.chunk = t->reading,
+				.offset = t->read_offset,
+				.bytes = left < READER_BLOCK_BYTES ? left : READER_BLOCK_BYTES};
+	t->reader.slots[slot].offset = chunk->offset + block->offset;
+	t->reader.slots[slot].bytes = round_to_page(block->bytes);
+	t->read_offset += block->bytes;
+	if (t->read_offset == chunk->stored_bytes)
+		t->reading = NO_CHUNK;
 	return t->reader.type->start(&t->reader, slot);
 }
 
-static int finish_chunk(struct fill_thread *t, unsigned int slot)
+static int fail_damaged(struct fill_thread *t, const struct block *block)
+{
+	return snap_fail_plain(&t->err, SNAP_E_CORRUPT, EUCLEAN,
+			       PAGES_DATA_NAME " is damaged: chunk %zu of %zu", block->chunk,
+			       t->shared->fill->map->n_chunks);
+}
+
+/* bytes of memory, whole pages, the next ones of the chunk */
+static int put(struct fill_thread *t, const struct page_chunk *chunk, const unsigned char *bytes,
+	       uint32_t size)
+{
+	int r;
+
+	fill_sum_add(&t->sum, bytes, size);
+	r = page_target_put(&t->target, chunk, &t->cursor, bytes, size);
+	if (r < 0)
+		return snap_fail(&t->err, SNAP_E_RESTORE, -r, "cannot write memory of pid %d",
+				 (int)t->shared->fill->map->spaces[chunk->space].pid);
+	return 0;
+}
+
+static int put_block(struct fill_thread *t, const struct page_chunk *chunk,
+		     const struct block *block, const unsigned char *bytes)
+{
+	bool is_last = block->offset + block->bytes == chunk->stored_bytes;
+	unsigned char *decoded = t->buffers + DECODE_AT;
+
+	if (chunk->codec == PAGE_CODEC_NONE)
+		return put(t, chunk, bytes, block->bytes);
+	if (!is_last || block->offset > 0) {
+		memcpy(t->buffers + GATHER_AT + block->offset, bytes, block->bytes);
+		bytes = t->buffers + GATHER_AT;
+	}
+	if (!is_last)
+		return 0;
+	if (codec_decompress(chunk->codec, decoded, chunk->bytes, bytes, chunk->stored_bytes) < 0)
+		return fail_damaged(t, block);
+	return put(t, chunk, decoded, chunk->bytes);
+}
+
+static int finish_block(struct fill_thread *t, unsigned int slot)
 {
 	struct fill *fill = t->shared->fill;
-	const struct page_chunk *chunk = &fill->map->chunks[t->chunks[slot]];
-	const unsigned char *bytes;
+	const struct block *block = &t->blocks[slot];
+	const struct page_chunk *chunk = &fill->map->chunks[block->chunk];
 	int r = t->reader.type->finish(&t->reader, slot);
 
 	if (r < 0)
 		return snap_fail(&t->err, SNAP_E_CORRUPT, -r, "cannot read " PAGES_DATA_NAME);
-	bytes = fill_decode(fill, chunk, t->reader.slots[slot].buf,
-			    t->buffers + (size_t)DEPTH * PAGES_CHUNK_MAX);
-	if (!bytes)
-		return snap_fail_plain(&t->err, SNAP_E_CORRUPT, EUCLEAN,
-				       PAGES_DATA_NAME " is damaged: chunk %zu of %zu",
-				       t->chunks[slot], fill->map->n_chunks);
-	r = page_target_put(&t->target, chunk, bytes);
+	if (block->offset == 0) {
+		t->cursor = (struct page_cursor){0};
+		fill_sum_begin(fill, &t->sum);
+	}
+	r = put_block(t, chunk, block, t->reader.slots[slot].buf);
 	if (r < 0)
-		return snap_fail(&t->err, SNAP_E_RESTORE, -r, "cannot write memory of pid %d",
-				 (int)fill->map->spaces[chunk->space].pid);
+		return r;
+	if (block->offset + block->bytes == chunk->stored_bytes && !fill_sum_agrees(&t->sum, chunk))
+		return fail_damaged(t, block);
 	return 0;
 }
 
@@ -87,8 +161,8 @@ static int fill_chunks(struct fill_thread *t)
 
 	for (unsigned int i = 0; r == 0 && i < t->reader.depth; i++)
 		r = begin_read(t, i);
-	while (r == 0 && t->chunks[slot] != NO_CHUNK && !atomic_load(&t->shared->failed)) {
-		r = finish_chunk(t, slot);
+	while (r == 0 && t->blocks[slot].chunk != NO_CHUNK && !atomic_load(&t->shared->failed)) {
+		r = finish_block(t, slot);
 		if (r == 0)
 			r = begin_read(t, slot);
 		slot = (slot + 1) % t->reader.depth;
@@ -102,9 +176,12 @@ static void *run_thread(void *arg)
 	struct fill *fill = t->shared->fill;
 	int r;
 
-	t->reader = (struct page_reader){.type = fill->reader, .fd = fill->data_fd, .depth = DEPTH};
-	for (unsigned int i = 0; i < DEPTH; i++)
-		t->reader.slots[i].buf = t->buffers + (size_t)i * PAGES_CHUNK_MAX;
+	t->reader =
+		(struct page_reader){.type = fill->reader,
+				     .fd = fill->data_fd,
+				     .depth = fill->result->direct ? DEPTH_DIRECT : DEPTH_CACHED};
+	for (unsigned int i = 0; i < READER_DEPTH_MAX; i++)
+		t->reader.slots[i].buf = t->buffers + (size_t)i * READER_BLOCK_BYTES;
 	page_target_init(&t->target, fill->map);
 	r = fill->reader->open(&t->reader);
 	if (r < 0)
@@ -121,14 +198,22 @@ static void *run_thread(void *arg)
 
 static bool prepare(struct fill_thread *t, struct shared *shared)
 {
-	void *p = mmap(NULL, (size_t)N_BUFFERS * PAGES_CHUNK_MAX, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, BUFFERS_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
 
-	*t = (struct fill_thread){.shared = shared};
-	if (p == MAP_FAILED)
+	*t = (struct fill_thread){
+		.shared = shared, .reading = NO_CHUNK, .sum.state = XXH3_createState()};
+	if (p == MAP_FAILED || !t->sum.state)
 		return false;
 	t->buffers = p;
 	return true;
+}
+
+static void clean_up(struct fill_thread *t)
+{
+	if (t->buffers)
+		(void)munmap(t->buffers, BUFFERS_BYTES);
+	(void)XXH3_freeState(t->sum.state);
 }
 
 int fill_run_writev(struct fill *fill, struct snap_error *err)
@@ -145,13 +230,17 @@ int fill_run_writev(struct fill *fill, struct snap_error *err)
 							 &threads[n]) == 0;
 		n++;
 	}
-	if (n == 0)
+	if (n == 0) {
+		clean_up(&threads[0]);
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "no memory for buffers");
+	}
+	if (n < fill->n_threads)
+		clean_up(&threads[n]);
 	(void)run_thread(&threads[0]);
 	for (unsigned int i = 0; i < n; i++) {
 		if (threads[i].runs)
 			(void)pthread_join(threads[i].handle, NULL);
-		(void)munmap(threads[i].buffers, (size_t)N_BUFFERS * PAGES_CHUNK_MAX);
+		clean_up(&threads[i]);
 		if (r == 0 && threads[i].result < 0) {
 			r = threads[i].result;
 			if (err)

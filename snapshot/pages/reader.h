@@ -12,10 +12,11 @@
 
 #include "snapshot/pages/map.h"
 
-#define READER_DEPTH_MAX 4U
+#define READER_DEPTH_MAX   8U
+#define READER_BLOCK_BYTES (256U << 10) /* of one read: what stays in a core's cache */
 
 struct page_read {
-	unsigned char *buf; /* page-aligned, PAGES_CHUNK_MAX bytes */
+	unsigned char *buf; /* page-aligned, READER_BLOCK_BYTES */
 	uint64_t offset;
 	uint32_t bytes; /* a whole number of pages; fewer come at the end of the file */
 };

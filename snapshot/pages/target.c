@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -62,59 +63,89 @@ static uint64_t object_end(const struct page_space *space)
 	return space->kind == PAGE_SPACE_SHARED ? space->object_bytes : UINT64_MAX;
 }
 
-static int put_by_fd(struct page_target *target, const struct page_chunk *chunk,
+/* the stretches of the chunk from *cursor on that size bytes fill, EXTENTS_AT_ONCE at most */
+static size_t next_stretches(const struct page_map *map, const struct page_chunk *chunk,
+			     struct page_cursor *cursor, size_t size, struct iovec *ret)
+{
+	size_t n = 0;
+
+	while (size > 0 && n < EXTENTS_AT_ONCE && cursor->extent < chunk->n_extents) {
+		const struct page_extent *extent =
+			&map->extents[chunk->first_extent + cursor->extent];
+		uint64_t left = (uint64_t)extent->n_pages * PAGE_BYTES - cursor->done;
+		size_t take = left < size ? (size_t)left : size;
+
+		ret[n++] =
+			(struct iovec){(void *)(uintptr_t)(extent->address + cursor->done), take};
+		cursor->done += take;
+		size -= take;
+		if (take == left)
+			*cursor = (struct page_cursor){.extent = cursor->extent + 1};
+	}
+	return n;
+}
+
+static int put_by_fd(struct page_target *target, uint32_t space, const struct iovec *to, size_t n,
 		     const unsigned char *bytes)
 {
-	uint64_t limit = object_end(&target->map->spaces[chunk->space]);
-	int r = open_space(target, chunk->space);
+	uint64_t limit = object_end(&target->map->spaces[space]);
+	int r = open_space(target, space);
 
-	for (uint32_t i = 0; r == 0 && i < chunk->n_extents; i++) {
-		const struct page_extent *extent = &target->map->extents[chunk->first_extent + i];
-		uint64_t size = (uint64_t)extent->n_pages * PAGE_BYTES, end;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		uint64_t at = (uintptr_t)to[i].iov_base, end = at + to[i].iov_len;
 
-		end = extent->address + size < limit ? extent->address + size : limit;
-		r = write_full(target->fd, bytes, end - extent->address, extent->address);
-		bytes += size;
+		if (end > limit)
+			end = limit;
+		if (at < end)
+			r = write_full(target->fd, bytes, end - at, at);
+		bytes += to[i].iov_len;
 	}
 	return r;
 }
 
-static int put_by_writev(pid_t pid, const struct page_extent *extents, uint32_t n,
-			 const unsigned char *bytes)
+static int put_by_writev(pid_t pid, const struct iovec *to, size_t n, const unsigned char *bytes,
+			 size_t size)
 {
-	while (n > 0) {
-		uint32_t count = n < EXTENTS_AT_ONCE ? n : EXTENTS_AT_ONCE;
-		struct iovec remote[EXTENTS_AT_ONCE], local = {(void *)(uintptr_t)bytes, 0};
-		ssize_t put;
+	struct iovec local = {(void *)(uintptr_t)bytes, size};
+	ssize_t put = process_vm_writev(pid, &local, 1, to, n, 0);
 
-		for (uint32_t i = 0; i < count; i++) {
-			size_t size = (size_t)extents[i].n_pages * PAGE_BYTES;
+	if (put < 0)
+		return -errno;
+	return (size_t)put == size ? 0 : -EFAULT;
+}
 
-			remote[i] = (struct iovec){(void *)(uintptr_t)extents[i].address, size};
-			local.iov_len += size;
-		}
-		put = process_vm_writev(pid, &local, 1, remote, count, 0);
-		if (put < 0)
-			return -errno;
-		if ((size_t)put != local.iov_len)
-			return -EFAULT;
-		bytes += put;
-		extents += count;
-		n -= count;
-	}
-	return 0;
+static size_t sum(const struct iovec *to, size_t n)
+{
+	size_t size = 0;
+
+	for (size_t i = 0; i < n; i++)
+		size += to[i].iov_len;
+	return size;
 }
 
 int page_target_put(struct page_target *target, const struct page_chunk *chunk,
-		    const unsigned char *bytes)
+		    struct page_cursor *cursor, const unsigned char *bytes, size_t size)
 {
 	const struct page_space *space = &target->map->spaces[chunk->space];
-	int r;
+	bool by_fd = space->kind == PAGE_SPACE_SHARED || (chunk->flags & PAGE_CHUNK_READ_ONLY);
 
-	if (space->kind == PAGE_SPACE_SHARED || (chunk->flags & PAGE_CHUNK_READ_ONLY))
-		return put_by_fd(target, chunk, bytes);
-	r = put_by_writev(space->pid, &target->map->extents[chunk->first_extent], chunk->n_extents,
-			  bytes);
-	/* what process_vm_writev does not reach, the forced way does */
-	return r == -EFAULT ? put_by_fd(target, chunk, bytes) : r;
+	while (size > 0) {
+		struct iovec to[EXTENTS_AT_ONCE];
+		size_t n = next_stretches(target->map, chunk, cursor, size, to);
+		size_t now = sum(to, n);
+		int r = -EFAULT;
+
+		if (n == 0)
+			return -EINVAL;
+		if (!by_fd)
+			r = put_by_writev(space->pid, to, n, bytes, now);
+		/* what process_vm_writev does not reach, the forced way does */
+		if (r == -EFAULT)
+			r = put_by_fd(target, chunk->space, to, n, bytes);
+		if (r < 0)
+			return r;
+		bytes += now;
+		size -= now;
+	}
+	return 0;
 }

@@ -7,6 +7,7 @@
  * one thread and keeps the last space open.
  */
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "snapshot/pages/map.h"
@@ -20,8 +21,17 @@ struct page_target {
 void page_target_init(struct page_target *target, const struct page_map *map);
 void page_target_done(struct page_target *target); /* idempotent */
 
-/* the chunk's bytes to its extents; 0 or -errno (-ESRCH: the process is gone) */
+/* how far a chunk is put; start with {0} */
+struct page_cursor {
+	uint32_t extent; /* of the chunk's */
+	uint64_t done;	 /* bytes of that extent */
+};
+
+/*
+ * The next size bytes (whole pages) of the chunk to where they belong, and *cursor behind them. 0
+ * or -errno (-ESRCH: the process is gone).
+ */
 int page_target_put(struct page_target *target, const struct page_chunk *chunk,
-		    const unsigned char *bytes);
+		    struct page_cursor *cursor, const unsigned char *bytes, size_t size);
 
 #endif
