@@ -12,7 +12,7 @@ PAGE = mmap.PAGESIZE
 PIECE = 4 << 20
 MIB = 1 << 20
 SETTLE_SPARE = 256 * MIB
-EVICT_ATTEMPTS = 5
+ATTEMPTS = 5
 
 
 def resident_pages(path):
@@ -41,26 +41,31 @@ def drop(path):
         os.close(fd)
 
 
+def read_through(path):
+    buffer = bytearray(PIECE)
+    with open(path, "rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+
+
+def bring_to(path, act, is_done):
+    """Pages on their way in or out escape now and then: tried again, and never taken on trust."""
+    for _ in range(ATTEMPTS):
+        act(path)
+        have, count = resident_pages(path)
+        if is_done(have, count):
+            return
+    raise BenchError(f"{path}: {have} of {count} pages are in the page cache")
+
+
 def evict(paths):
     for path in paths:
-        for _ in range(EVICT_ATTEMPTS):
-            drop(path)
-            left, count = resident_pages(path)
-            if not left:
-                break
-        else:
-            raise BenchError(f"{path}: {left} of {count} pages stay in the page cache")
+        bring_to(path, drop, lambda have, count: have == 0)
 
 
 def warm(paths):
-    buffer = bytearray(PIECE)
     for path in paths:
-        with open(path, "rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
-        have, count = resident_pages(path)
-        if have < count:
-            raise BenchError(f"{path}: only {have} of {count} pages are in the page cache")
+        bring_to(path, read_through, lambda have, count: have == count)
 
 
 def available():
