@@ -426,11 +426,8 @@ static int open_data(struct writer *w, int gen_fd, struct snap_error *err)
 {
 	const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
 
-	w->data_fd = openat(gen_fd, PAGES_DATA_NAME, flags | O_DIRECT, 0600);
-	w->result.direct = w->data_fd >= 0;
-	/* the file may be there: some file systems refuse O_DIRECT after making it */
-	if (w->data_fd < 0 && errno == EINVAL)
-		w->data_fd = openat(gen_fd, PAGES_DATA_NAME, flags & ~O_EXCL, 0600);
+	/* the engine stands still for a copy into the page cache, not for a disk */
+	w->data_fd = openat(gen_fd, PAGES_DATA_NAME, flags, 0600);
 	if (w->data_fd < 0)
 		return snap_fail(err, SNAP_E_DUMP, errno, "cannot make " PAGES_DATA_NAME);
 	return 0;

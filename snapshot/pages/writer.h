@@ -7,7 +7,6 @@
  * checksum, compress, write. The tree's memory is only read.
  */
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -24,7 +23,6 @@ struct pages_write_result {
 	uint64_t zero_bytes;
 	uint64_t written_bytes; /* into pages.dat */
 	uint64_t shared_bytes;	/* of chunks that another one's data serves */
-	bool direct;		/* O_DIRECT worked */
 };
 
 #define PAGES_THREADS_MAX 4U
