@@ -60,6 +60,7 @@ struct capture {
 	struct task_hold hold;
 	struct task_tree tree; /* while held */
 	struct evacuation evacuation;
+	bool has_holes; /* the refill failed: recovery needs the generation */
 	struct recovery_journal journal;
 	uint64_t frozen_at_ns;
 	struct snap_error notify_err; /* what went wrong inside a notification */
@@ -249,7 +250,7 @@ static void undo_store(void *context)
 	struct capture *c = context;
 
 	c->gen_fd = fd_close(c->gen_fd);
-	if (c->begun)
+	if (c->begun && !c->has_holes)
 		store_abort(&c->store, c->result->generation);
 	c->begun = false;
 }
@@ -344,6 +345,9 @@ static int let_run(struct capture *c, struct snap_error *err)
 
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot clear the journal");
+	r = steps_fault("forgotten", err);
+	if (r < 0)
+		return r;
 	if (c->held)
 		r = task_hold_continue(c->config->root_pid, &c->hold, err);
 	c->held = false;
@@ -424,10 +428,15 @@ static int step_evacuate(void *context, struct snap_error *err)
 		.generation = c->result->generation,
 		.journal = &c->journal,
 	};
+	int r;
 
 	if (!c->config->evacuate)
 		return 0;
-	return evacuate(&c->tree, c->gen_fd, &config, &c->evacuation, err);
+	r = evacuate(&c->tree, c->gen_fd, &config, &c->evacuation, err);
+	/* the journal knows what the threads were, so recovery is to have a look at them */
+	if (c->evacuation.unsure)
+		c->result->may_be_harmed = true;
+	return r;
 }
 
 /* whatever has happened since: the engine's memory comes back first */
@@ -436,8 +445,10 @@ static void undo_evacuate(void *context)
 	struct capture *c = context;
 
 	criu_session_close(&c->session);
-	if (evacuation_refill(&c->evacuation, c->gen_fd, NULL) < 0)
+	if (evacuation_refill(&c->evacuation, c->gen_fd, &c->journal, NULL) < 0) {
 		c->result->may_be_harmed = true;
+		c->has_holes = c->evacuation.dropped;
+	}
 	evacuation_done(&c->evacuation);
 }
 
@@ -461,6 +472,8 @@ static int on_notify(const char *script, pid_t pid, void *arg)
 	int r;
 
 	(void)pid;
+	if (strcmp(script, "network-lock") == 0) /* it has attached to every thread */
+		return steps_fault("dump-attached", &c->notify_err);
 	if (strcmp(script, "post-dump") != 0)
 		return 0;
 	r = note_tree(c, &c->tree, &c->notify_err);
@@ -469,7 +482,7 @@ static int on_notify(const char *script, pid_t pid, void *arg)
 	if (r == 0)
 		r = carried_collect(&c->tree, &c->config->includes, c->gen_fd, &c->m,
 				    &c->notify_err);
-	return r;
+	return r == 0 ? steps_fault("dump-written", &c->notify_err) : r;
 }
 
 static int step_dump(void *context, struct snap_error *err)
@@ -512,7 +525,7 @@ static int step_resume(void *context, struct snap_error *err)
 	if (c->config->end_engine)
 		c->held = false;
 	else
-		r = evacuation_refill(&c->evacuation, c->gen_fd, err);
+		r = evacuation_refill(&c->evacuation, c->gen_fd, &c->journal, err);
 	if (r == 0)
 		r = let_run(c, err);
 	if (r < 0)

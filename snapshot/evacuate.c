@@ -3,6 +3,14 @@
 
 #include "snapshot/pages/drop.h"
 #include "snapshot/pages/fill.h"
+#include "snapshot/steps.h"
+
+static int note_for_drop(const struct injector *injector, void *arg)
+{
+	int r = recovery_note_thread(injector, arg);
+
+	return r == 0 ? steps_fault("drop-thread-noted", NULL) : r;
+}
 
 int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_config *config,
 	     struct evacuation *ret, struct snap_error *err)
@@ -11,11 +19,18 @@ int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_con
 
 	*ret = (struct evacuation){0};
 	r = pages_plan_make(tree, recovery_note_thread, config->journal, &ret->plan, err);
+	ret->unsure = r < 0;
+	if (r == 0)
+		r = steps_fault("planned", err);
 	if (r < 0 || ret->plan.n_runs == 0)
 		return r;
 	r = pages_write(&ret->plan, gen_fd, &config->write, &ret->written, err);
 	if (r == 0)
+		r = steps_fault("pages-written", err);
+	if (r == 0)
 		r = page_map_save(gen_fd, &ret->plan.map, err);
+	if (r == 0)
+		r = steps_fault("map-written", err);
 	if (r < 0)
 		return r;
 	ret->made = true;
@@ -23,10 +38,16 @@ int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_con
 	if (r < 0)
 		return snap_fail(err, SNAP_E_DUMP, -r, "cannot note what is dropped");
 	ret->dropped = true;
-	return pages_drop(&ret->plan, recovery_note_thread, config->journal, err);
+	r = steps_fault("drop-noted", err);
+	if (r < 0)
+		return r;
+	r = pages_drop(&ret->plan, note_for_drop, config->journal, err);
+	ret->unsure = r < 0;
+	return r == 0 ? steps_fault("dropped", err) : r;
 }
 
-int evacuation_refill(struct evacuation *evacuation, int gen_fd, struct snap_error *err)
+int evacuation_refill(struct evacuation *evacuation, int gen_fd,
+		      const struct recovery_journal *journal, struct snap_error *err)
 {
 	/* its mappings are to be as they were: no advice */
 	struct fill_options options = {.thp = FILL_THP_NEVER};
@@ -36,9 +57,13 @@ int evacuation_refill(struct evacuation *evacuation, int gen_fd, struct snap_err
 	if (!evacuation->dropped)
 		return 0;
 	r = pages_fill(&evacuation->plan.map, gen_fd, &options, &result, err);
-	if (r == 0)
-		evacuation->dropped = false;
-	return r;
+	if (r < 0)
+		return r;
+	r = recovery_note_refilled(journal);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot note what is refilled");
+	evacuation->dropped = false;
+	return steps_fault("refilled", err);
 }
 
 void evacuation_done(struct evacuation *evacuation)

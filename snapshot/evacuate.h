@@ -20,6 +20,7 @@ struct evacuation {
 	struct pages_write_result written;
 	bool made;    /* pages.map and pages.dat are there */
 	bool dropped; /* the tree's memory has holes */
+	bool unsure;  /* an injection broke off: threads may not be what they were */
 };
 
 struct evacuate_config {
@@ -36,8 +37,12 @@ struct evacuate_config {
 int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_config *config,
 	     struct evacuation *ret, struct snap_error *err);
 
-/* the same bytes back into the same tree, which is still stopped; ret->dropped becomes false */
-int evacuation_refill(struct evacuation *evacuation, int gen_fd, struct snap_error *err);
+/*
+ * The same bytes back into the same tree, which is still stopped; dropped becomes false and the
+ * journal is told, so that nobody needs the generation any more. It still knows the threads.
+ */
+int evacuation_refill(struct evacuation *evacuation, int gen_fd,
+		      const struct recovery_journal *journal, struct snap_error *err);
 
 void evacuation_done(struct evacuation *evacuation); /* idempotent; refills nothing */
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -10,10 +11,12 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "snapshot/pages/fill.h"
+#include "snapshot/steps.h"
 
 enum record_kind {
 	RECORD_THREAD = 1,
 	RECORD_DROPPED = 2,
+	RECORD_REFILLED = 3, /* takes the one before back; no body */
 };
 
 /* in front of each record; both ends are the same program on the same machine */
@@ -24,9 +27,10 @@ struct record_head {
 
 struct record_thread {
 	int32_t tid;
-	uint32_t pad;
+	uint32_t extended_bytes;
 	uint64_t mask;
 	struct user_regs_struct registers;
+	unsigned char extended[INJECTOR_EXTENDED_MAX]; /* the last: only what is used is written */
 };
 
 struct record_dropped {
@@ -57,13 +61,23 @@ static int append(int fd, uint32_t kind, const void *body, size_t size)
 int recovery_note_thread(const struct injector *injector, void *arg)
 {
 	const struct recovery_journal *journal = arg;
-	struct record_thread body = {
-		.tid = injector->tid,
-		.mask = injector->saved_mask,
-		.registers = injector->saved,
-	};
+	struct record_thread body;
+	ssize_t n;
+	int r;
 
-	return append(journal->fd, RECORD_THREAD, &body, sizeof(body));
+	if (journal->fd < 0)
+		return 0;
+	memset(&body, 0, offsetof(struct record_thread, extended));
+	body.tid = injector->tid;
+	body.mask = injector->saved_mask;
+	body.registers = injector->saved;
+	n = injector_read_extended(injector, body.extended, sizeof(body.extended));
+	if (n < 0)
+		return (int)n;
+	body.extended_bytes = (uint32_t)n;
+	r = append(journal->fd, RECORD_THREAD, &body,
+		   offsetof(struct record_thread, extended) + (size_t)n);
+	return r == 0 ? steps_fault("thread-noted", NULL) : r;
 }
 
 int recovery_note_dropped(const struct recovery_journal *journal, const char *store_path,
@@ -77,6 +91,11 @@ int recovery_note_dropped(const struct recovery_journal *journal, const char *st
 		return -errno;
 	memcpy(body.generation, generation, strlen(generation));
 	return append(journal->fd, RECORD_DROPPED, &body, sizeof(body));
+}
+
+int recovery_note_refilled(const struct recovery_journal *journal)
+{
+	return append(journal->fd, RECORD_REFILLED, NULL, 0);
 }
 
 int recovery_forget(const struct recovery_journal *journal)
@@ -108,6 +127,14 @@ static int next_record(int fd, off_t *at, struct record_head *head, union record
 	return 1;
 }
 
+static int open_generation(struct record_dropped *dropped, struct store *store,
+			   struct snap_error *err)
+{
+	dropped->store[sizeof(dropped->store) - 1] = '\0';
+	dropped->generation[sizeof(dropped->generation) - 1] = '\0';
+	return store_open(store, dropped->store, false, err);
+}
+
 static int refill(struct record_dropped *dropped, struct snap_error *err)
 {
 	struct fill_options options = {.thp = FILL_THP_NEVER};
@@ -115,11 +142,8 @@ static int refill(struct record_dropped *dropped, struct snap_error *err)
 	struct store store = {.fd = FD_NONE};
 	struct fill_result result;
 	struct page_map map = {0};
-	int r;
+	int r = open_generation(dropped, &store, err);
 
-	dropped->store[sizeof(dropped->store) - 1] = '\0';
-	dropped->generation[sizeof(dropped->generation) - 1] = '\0';
-	r = store_open(&store, dropped->store, false, err);
 	if (r < 0)
 		return r;
 	gen_fd = store_open_generation(&store, dropped->generation, err);
@@ -131,41 +155,111 @@ static int refill(struct record_dropped *dropped, struct snap_error *err)
 	return r;
 }
 
+static bool is_thread(const struct record_head *head, const struct record_thread *thread)
+{
+	size_t fixed = offsetof(struct record_thread, extended);
+
+	return head->bytes >= fixed && head->bytes - fixed == thread->extended_bytes;
+}
+
 static int put_back(const struct record_thread *thread, struct snap_error *err)
 {
-	int r = injector_put_back(thread->tid, &thread->registers, thread->mask, err);
+	int r = injector_put_back(thread->tid, &thread->registers, thread->mask, thread->extended,
+				  thread->extended_bytes, err);
 
 	return r == -ESRCH ? 0 : r;
 }
 
-/* one pass over the journal for each kind of record: threads come last */
-static int run_kind(int fd, uint32_t kind, struct snap_error *err)
+static int fail_damaged(int r, struct snap_error *err)
 {
+	if (r == -EUCLEAN)
+		return snap_fail_plain(err, SNAP_E_INTERNAL, EUCLEAN, "the journal is damaged");
+	return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot read the journal");
+}
+
+/* 1 and *ret: this is dropped and was not refilled; 0: nothing is */
+static int find_dropped(int fd, struct record_dropped *ret, struct snap_error *err)
+{
+	struct record_head head;
+	union record_body body;
+	int r, found = 0;
+	off_t at = 0;
+
+	while ((r = next_record(fd, &at, &head, &body)) > 0) {
+		if (head.kind == RECORD_REFILLED)
+			found = 0;
+		if (head.kind != RECORD_DROPPED)
+			continue;
+		if (head.bytes != sizeof(body.dropped))
+			return fail_damaged(-EUCLEAN, err);
+		*ret = body.dropped;
+		found = 1;
+	}
+	return r < 0 ? fail_damaged(r, err) : found;
+}
+
+struct recovery {
+	int journal_fd;
+	bool refilled;
+	struct record_dropped dropped;
+};
+
+static int step_memory(void *context, struct snap_error *err)
+{
+	struct recovery *recovery = context;
+	int r = find_dropped(recovery->journal_fd, &recovery->dropped, err);
+
+	if (r <= 0)
+		return r;
+	r = refill(&recovery->dropped, err);
+	recovery->refilled = r == 0;
+	return r;
+}
+
+static int step_threads(void *context, struct snap_error *err)
+{
+	const struct recovery *recovery = context;
 	struct record_head head;
 	union record_body body;
 	off_t at = 0;
 	int r;
 
-	while ((r = next_record(fd, &at, &head, &body)) > 0) {
-		if (head.kind != kind)
+	while ((r = next_record(recovery->journal_fd, &at, &head, &body)) > 0) {
+		if (head.kind != RECORD_THREAD)
 			continue;
-		if (kind == RECORD_DROPPED && head.bytes == sizeof(body.dropped))
-			r = refill(&body.dropped, err);
-		else if (kind == RECORD_THREAD && head.bytes == sizeof(body.thread))
-			r = put_back(&body.thread, err);
-		else
-			r = -EUCLEAN;
+		if (!is_thread(&head, &body.thread))
+			return fail_damaged(-EUCLEAN, err);
+		r = put_back(&body.thread, err);
 		if (r < 0)
-			break;
+			return r;
 	}
-	if (r == -EUCLEAN)
-		return snap_fail_plain(err, SNAP_E_INTERNAL, EUCLEAN, "the journal is damaged");
-	return r;
+	return r < 0 ? fail_damaged(r, err) : 0;
 }
+
+/* nobody will ever finish that generation: its page files are as large as the engine */
+static int step_discard(void *context, struct snap_error *err)
+{
+	struct recovery *recovery = context;
+	struct store store = {.fd = FD_NONE};
+
+	(void)err;
+	if (recovery->refilled && open_generation(&recovery->dropped, &store, NULL) == 0)
+		store_abort(&store, recovery->dropped.generation);
+	store_close(&store);
+	return 0;
+}
+
+static const struct step recovery_steps[] = {
+	{"memory", step_memory, NULL},
+	{"threads", step_threads, NULL},
+	{"discard", step_discard, NULL},
+};
 
 int recovery_run(int journal_fd, struct snap_error *err)
 {
-	int r = run_kind(journal_fd, RECORD_DROPPED, err);
+	struct recovery recovery = {.journal_fd = journal_fd};
+	struct step_times times;
 
-	return r == 0 ? run_kind(journal_fd, RECORD_THREAD, err) : r;
+	return steps_run("recover", recovery_steps, ARRAY_LEN(recovery_steps), &recovery, &times,
+			 err);
 }

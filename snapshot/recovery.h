@@ -4,8 +4,8 @@
 
 /*
  * What a capture does to a stopped tree, noted before it is done in a memfd that PID 1 owns: the
- * registers and signal mask of every thread that is injected, and that memory is dropped and where
- * its content lies. A capture that lives takes everything back itself. After one that was killed,
+ * registers and signal mask of every thread, and that memory is dropped and where its content lies.
+ * A capture that lives takes everything back itself. After one that was killed,
  * another worker reads the journal and makes the tree whole, while it is still stopped.
  *
  * The journal is empty whenever the tree runs (docs/formats/worker-protocol.md).
@@ -29,12 +29,15 @@ int recovery_note_thread(const struct injector *injector, void *arg);
 int recovery_note_dropped(const struct recovery_journal *journal, const char *store_path,
 			  const char *generation);
 
+/* … and it is back: the generation may go; 0 or -errno */
+int recovery_note_refilled(const struct recovery_journal *journal);
+
 /* the tree is whole and about to run; 0 or -errno */
 int recovery_forget(const struct recovery_journal *journal);
 
 /*
- * Make the stopped tree whole again: memory first, then registers. 0: it may run. The journal is
- * left as it is; doing it twice is no harm.
+ * Make the stopped tree whole again: memory first, then registers; then remove the half-made
+ * generation, which nobody needs any more. 0: it may run. The journal is left as it is.
  */
 int recovery_run(int journal_fd, struct snap_error *err);
 

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 
 static volatile sig_atomic_t stopped;
+static const char *running; /* name of the table; NULL: none */
 
 void steps_stop(void)
 {
@@ -48,12 +49,18 @@ static int fault_at(const char *table, const char *step, struct snap_error *err)
 }
 #endif
 
+int steps_fault(const char *point, struct snap_error *err)
+{
+	return running ? fault_at(running, point, err) : 0;
+}
+
 int steps_run(const char *table, const struct step *steps, size_t n, void *context,
 	      struct step_times *times, struct snap_error *err)
 {
 	int r = 0;
 
 	assert(n <= STEPS_MAX);
+	running = table;
 	times->n = 0;
 	for (size_t i = 0; i < n; i++) {
 		uint64_t start = clock_now_ns();
@@ -75,5 +82,6 @@ int steps_run(const char *table, const struct step *steps, size_t n, void *conte
 		}
 		break;
 	}
+	running = NULL;
 	return r;
 }

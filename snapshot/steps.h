@@ -5,7 +5,8 @@
 /*
  * A long procedure as a table: each step has a name for logs and budgets, and an undo. One small
  * loop runs it; a failure walks back over what was done, newest first. Builds with fault points
- * (Debug) obey SNAPINIT_FAULT=TABLE.STEP=fail|kill|hang, so that tests reach every step.
+ * (Debug) obey SNAPINIT_FAULT=TABLE.STEP=fail|kill|hang, so that tests reach every step, and points
+ * within steps.
  */
 
 #include <stdbool.h>
@@ -38,5 +39,12 @@ bool steps_stopped(void);
 /* 0 when all ran; else what the failing step returned, with its name in front of err's text */
 int steps_run(const char *table, const struct step *steps, size_t n, void *context,
 	      struct step_times *times, struct snap_error *err);
+
+/*
+ * A point within a step, in whatever code the running table has come to: SNAPINIT_FAULT may name it
+ * as it names a step. 0, or what the step is to fail with; err may be NULL. Always 0 without fault
+ * points, and outside of steps_run().
+ */
+int steps_fault(const char *point, struct snap_error *err);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "common/fd.h"
 #include "snapshot/pages/object.h"
+#include "snapshot/steps.h"
 
 static int punch(const struct page_space *space, const struct pages_drop *drop,
 		 struct snap_error *err)
@@ -36,7 +37,18 @@ static int drop_range(struct injector *injector, const struct pages_drop *drop,
 		return snap_fail(err, SNAP_E_DUMP, (int)-value,
 				 "pid %d: cannot drop %" PRIx64 "-%" PRIx64, (int)injector->tid,
 				 drop->start, drop->end);
-	return r;
+	return r == 0 ? steps_fault("drop-called", err) : r;
+}
+
+/* what could not be let go has registers of ours still */
+static int let_go(struct injector *injector, int r, struct snap_error *err)
+{
+	pid_t tid = injector->tid;
+	int detached = injector_detach(injector);
+
+	if (r < 0 || detached >= 0 || detached == -ESRCH)
+		return r;
+	return snap_fail(err, SNAP_E_DUMP, -detached, "cannot let thread %d go", (int)tid);
 }
 
 int pages_drop(const struct pages_plan *plan, injector_note_fn note, void *arg,
@@ -50,17 +62,19 @@ int pages_drop(const struct pages_plan *plan, injector_note_fn note, void *arg,
 	for (size_t i = 0; r == 0 && i < plan->n_drops; i++) {
 		const struct page_space *space = &plan->map.spaces[plan->drops[i].space];
 
-		if (space->kind == PAGE_SPACE_SHARED) {
+		if (i == plan->n_drops / 2)
+			r = steps_fault("drop-half", err);
+		if (r == 0 && space->kind == PAGE_SPACE_SHARED) {
 			r = punch(space, &plan->drops[i], err);
 			continue;
 		}
-		if (injector.tid != space->pid) {
-			(void)injector_detach(&injector);
-			r = injector_attach(space->pid, &options, &injector, err);
+		if (r == 0 && injector.tid != space->pid) {
+			r = let_go(&injector, r, err);
+			if (r == 0)
+				r = injector_attach(space->pid, &options, &injector, err);
 		}
 		if (r == 0)
 			r = drop_range(&injector, &plan->drops[i], err);
 	}
-	(void)injector_detach(&injector);
-	return r;
+	return let_go(&injector, r, err);
 }

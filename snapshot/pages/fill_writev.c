@@ -16,6 +16,7 @@
 #include "snapshot/pages/codec.h"
 #include "snapshot/pages/fill_internal.h"
 #include "snapshot/pages/target.h"
+#include "snapshot/steps.h"
 
 #define DEPTH_DIRECT 8U /* blocks read ahead by a device, per thread */
 #define DEPTH_CACHED 2U /* copies out of the page cache: more would leave the core's cache */
@@ -140,6 +141,11 @@ static int finish_block(struct fill_thread *t, unsigned int slot)
 	const struct page_chunk *chunk = &fill->map->chunks[block->chunk];
 	int r = t->reader.type->finish(&t->reader, slot);
 
+	if (r >= 0 && t->chunks[slot] == fill->map->n_chunks / 2) {
+		r = steps_fault("fill-half", &t->err);
+		if (r < 0)
+			return r;
+	}
 	if (r < 0)
 		return snap_fail(&t->err, SNAP_E_CORRUPT, -r, "cannot read " PAGES_DATA_NAME);
 	if (block->offset == 0) {

@@ -19,6 +19,7 @@
 #include "snapshot/pages/placement.h"
 #include "snapshot/pages/twins.h"
 #include "snapshot/pages/units.h"
+#include "snapshot/steps.h"
 
 /* what one unit has become; extents lie in its thread's list until all are done */
 struct written {
@@ -339,7 +340,13 @@ static void *run_thread(void *arg)
 
 		if (i >= w->units.n)
 			break;
-		t->result = write_unit(t, i);
+		if (i == w->units.n / 2)
+			t->result = steps_fault("pages-half", &t->err);
+		if (steps_stopped())
+			t->result = snap_fail_plain(&t->err, SNAP_E_INTERNAL, ECANCELED,
+						    "asked to stop");
+		if (t->result == 0)
+			t->result = write_unit(t, i);
 	}
 	if (t->result < 0)
 		atomic_store(&w->failed, true);

@@ -5,11 +5,13 @@
 
 #ifdef __x86_64__
 
+#	include <elf.h>
 #	include <sched.h>
 #	include <signal.h>
 #	include <stdlib.h>
 #	include <string.h>
 #	include <sys/ptrace.h>
+#	include <sys/uio.h>
 #	include <sys/wait.h>
 #	include <time.h>
 #	include <unistd.h>
@@ -529,8 +531,26 @@ int injector_detach(struct injector *injector)
 	return r;
 }
 
+ssize_t injector_read_extended(const struct injector *injector, void *buf, size_t room)
+{
+	struct iovec part = {buf, room};
+
+	if (ptrace(PTRACE_GETREGSET, injector->tid, (void *)NT_X86_XSTATE, &part) < 0)
+		return -errno;
+	return part.iov_len < room ? (ssize_t)part.iov_len : -E2BIG;
+}
+
+static int set_extended(struct injector *injector, const void *extended, size_t bytes)
+{
+	struct iovec part = {(void *)(uintptr_t)extended, bytes};
+
+	if (bytes > 0 && ptrace(PTRACE_SETREGSET, injector->tid, (void *)NT_X86_XSTATE, &part) < 0)
+		return after_failure(injector, -errno);
+	return 0;
+}
+
 int injector_put_back(pid_t tid, const struct user_regs_struct *saved, uint64_t saved_mask,
-		      struct snap_error *err)
+		      const void *extended, size_t extended_bytes, struct snap_error *err)
 {
 	struct injector injector;
 	int r = injector_attach(tid, NULL, &injector, err);
@@ -540,6 +560,8 @@ int injector_put_back(pid_t tid, const struct user_regs_struct *saved, uint64_t 
 		return r;
 	}
 	r = set_registers(&injector, saved);
+	if (r == 0)
+		r = set_extended(&injector, extended, extended_bytes);
 	if (r == 0)
 		r = set_mask(&injector, saved_mask);
 	if (r < 0)
@@ -584,12 +606,22 @@ int injector_detach(struct injector *injector)
 	return injector->tid == 0 ? 0 : -ENOSYS;
 }
 
+ssize_t injector_read_extended(const struct injector *injector, void *buf, size_t room)
+{
+	(void)injector;
+	(void)buf;
+	(void)room;
+	return -ENOSYS;
+}
+
 int injector_put_back(pid_t tid, const struct user_regs_struct *saved, uint64_t saved_mask,
-		      struct snap_error *err)
+		      const void *extended, size_t extended_bytes, struct snap_error *err)
 {
 	(void)tid;
 	(void)saved;
 	(void)saved_mask;
+	(void)extended;
+	(void)extended_bytes;
 	return fail_machine(err);
 }
 

@@ -60,6 +60,9 @@ struct injector_options {
 	uint64_t syscall_at;
 };
 
+/* registers beyond the general ones (x87, SSE, AVX …): the largest that a CPU has, AMX included */
+#define INJECTOR_EXTENDED_MAX 16384U
+
 /*
  * Seize and stop thread tid (running, in group-stop, or in a system call); options may be NULL. Its
  * registers are readable in ret->saved from here on. -ESRCH: it is gone; -EPERM: not allowed, or
@@ -88,11 +91,17 @@ int injector_call(struct injector *injector, long number, const uint64_t args[6]
 int injector_detach(struct injector *injector);
 
 /*
- * After the death of another injector: the noted registers and signal mask back into tid. Works on
- * a thread that is stopped; one that ran on with foreign registers is lost, so stop the tree before
- * an injection that must be mendable.
+ * The attached thread's extended registers as they are now; bytes, or -errno. Our calls leave them
+ * alone; this is for who lets others run code in the thread and may have to take that back.
+ */
+ssize_t injector_read_extended(const struct injector *injector, void *buf, size_t room);
+
+/*
+ * After the death of another injector: the noted registers and signal mask back into tid; extended
+ * registers too if extended_bytes is not 0. Works on a thread that is stopped; one that ran on with
+ * foreign registers is lost, so stop the tree before an injection that must be mendable.
  */
 int injector_put_back(pid_t tid, const struct user_regs_struct *saved, uint64_t saved_mask,
-		      struct snap_error *err);
+		      const void *extended, size_t extended_bytes, struct snap_error *err);
 
 #endif

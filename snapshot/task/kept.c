@@ -14,6 +14,7 @@
 #include "common/cleanup.h"
 #include "common/procfs.h"
 #include "snapshot/pages/map.h"
+#include "snapshot/steps.h"
 #include "snapshot/task/injector.h"
 #include "snapshot/task/procmaps.h"
 #include "snapshot/task/threads.h"
@@ -280,6 +281,12 @@ static int keep_of_attached(struct collector *c, struct injector *injector, bool
 				 (int)tid);
 	r = keep_clear_tid(c, injector, may_call ? find_scratch(c, sp) : 0, tls);
 	c->syscall_at = injector->syscall_at;
+	if (r == 0 && injector->changed)
+		return steps_fault("injected", c->err);
+	/* others will change this one too */
+	if (r == 0 && c->note && c->note(injector, c->note_arg) != 0)
+		return snap_fail_plain(c->err, SNAP_E_INTERNAL, EIO,
+				       "cannot note the registers of thread %d", (int)tid);
 	return r;
 }
 

@@ -36,7 +36,7 @@ struct kept_pages {
  * seccomp filter that we may not suspend: it could answer with death; an old kernel), the pages are
  * kept where a libc has it, behind the thread pointer. *ret is the caller's to kept_pages_done().
  * -EBUSY: a thread is not stopped; -E2BIG: too many mappings or threads.
- * note (NULL: none) and note_arg: see struct injector.
+ * note (NULL: none) is called for every thread, injected or not; note_arg: see struct injector.
  */
 int kept_pages_collect(pid_t pid, injector_note_fn note, void *note_arg, struct kept_pages *ret,
 		       struct snap_error *err);

@@ -640,7 +640,7 @@ static void die_and_mend(void (*act)(struct victim *victim), const struct sleepe
 	assert_int_equal(atomic_load(&journal->noted), 1);
 	assert_true(victim_wait_state(victim.pid, 'T'));
 
-	if (injector_put_back(victim.pid, &journal->saved, journal->saved_mask, &err) != 0)
+	if (injector_put_back(victim.pid, &journal->saved, journal->saved_mask, NULL, 0, &err) != 0)
 		fail_msg("%s", err.msg);
 	assert_int_equal(procfs_stat(victim.pid, &stat), 0);
 	assert_int_equal(stat.state, 'T');
@@ -697,7 +697,7 @@ static void test_mask_is_mended_too(void **state)
 		assert_int_equal(ptrace(PTRACE_CONT, victim.pid, NULL, NULL), 0);
 		assert_int_equal(injector_detach(&injector), 0);
 		assert_true(victim_wait_state(victim.pid, 'T'));
-		assert_int_equal(injector_put_back(victim.pid, &saved, mask, NULL), 0);
+		assert_int_equal(injector_put_back(victim.pid, &saved, mask, NULL, 0, NULL), 0);
 	}
 	assert_int_equal(kill(victim.pid, SIGCONT), 0);
 	assert_true(victim_wait(&victim.shared->signals, 1));
