@@ -10,6 +10,7 @@
  * wake     BUDGET? → (REFUSED | FAILED | RESTORED ⇒ RESUME → READY → DONE)
  * capture  READY → FREEZE ⇒ GO → THAWED → (DONE | FAILED); FAILED may come at any point
  * probe    DONE | FAILED
+ * recover  DONE | FAILED
  * (→ worker to PID 1, ⇒ PID 1 to worker)
  */
 
@@ -26,8 +27,9 @@
 	4 /* the engine's ends of PID 1's pipes; capture: O_PATH, only to name them */
 #define WORKER_FD_STDOUT 5
 #define WORKER_FD_STDERR 6
-#define WORKER_FD_JOURNAL \
-	7 /* wake only: memfd for what is put into the file system (init/journal.h) */
+#define WORKER_FD_JOURNAL                                                                        \
+	7 /* memfd of PID 1's. wake: what is put into the file system (init/journal.h); capture: \
+	   * what is done to the stopped tree, for recover (snapshot/recovery.h) */
 
 enum worker_msg_type {
 	WORKER_MSG_NONE,

@@ -16,12 +16,17 @@
 #define WAKE_LAST_WORD_MS    10000 /* from READY to DONE */
 #define ENDED_EXIT_MS	     5000  /* from the last word to the worker's exit */
 #define PROBE_MS	     10000
-#define TRIED_GRACE_MS	     8000
-#define DUMP_TIMEOUT_MS	     120000 /* the worker's own */
-#define FROZEN_SLACK_MS	     10000
-#define FROZEN_TERMINATE_MS  4000  /* without a grace: half of the least that platforms give */
-#define SWEEP_MS	     10000 /* a killed process that is not gone by then runs no more code */
-#define DRAIN_MS	     2000
+/*
+ * Nobody else can help this tree, and until it is whole its memory is only on disk: 60 s bring 6
+ * GiB back from a disk of 100 MB/s. A worker that has not done it by then hangs.
+ */
+#define RECOVER_MS	    60000
+#define TRIED_GRACE_MS	    8000
+#define DUMP_TIMEOUT_MS	    120000 /* the worker's own */
+#define FROZEN_SLACK_MS	    10000
+#define FROZEN_TERMINATE_MS 4000  /* without a grace: half of the least that platforms give */
+#define SWEEP_MS	    10000 /* a killed process that is not gone by then runs no more code */
+#define DRAIN_MS	    2000
 
 /* --- common steps ----------------------------------------------------------------------------- */
 
@@ -181,6 +186,7 @@ static enum supervisor_state give_capture_up(struct supervisor *s)
 {
 	log_capture_failed(s);
 	s->capture_over = true;
+	s->ops->forget_recovery(s->world);
 	if (s->options->capture != CAPTURE_EXIT)
 		return serve(s);
 	s->forced_status = failure_status(s, snap_code_exit_status(SNAP_E_DUMP));
@@ -459,8 +465,10 @@ ACTION(act_frozen_terminate)
 {
 	uint64_t half_ms = s->options->grace_ms / 2;
 
-	if (asks_to_end(s, e->sig))
+	if (asks_to_end(s, e->sig)) {
+		s->ops->stop_worker(s->world);
 		shorten_deadline(s, half_ms > 0 ? half_ms : FROZEN_TERMINATE_MS);
+	}
 	return act_hold(s, e);
 }
 
@@ -493,6 +501,11 @@ static enum supervisor_state mend(struct supervisor *s)
 
 ACTION(act_thawed)
 {
+	/* a tree that runs has nothing in its journal */
+	if (e->msg->value == 0 && s->ops->needs_recovery(s->world)) {
+		take_breach(s, e);
+		return mend(s);
+	}
 	if (e->msg->value == 0) {
 		enum supervisor_state state;
 
@@ -521,6 +534,7 @@ ACTION(act_capture_done)
 	log_capture_done(e->msg);
 	s->capture_over = true;
 	s->ops->retire_worker(s->world);
+	s->ops->forget_recovery(s->world);
 	if (s->options->capture == CAPTURE_EXIT) {
 		s->forced_status = 0;
 		held_signals_add(&s->held, SIGTERM);
@@ -584,7 +598,7 @@ ACTION(act_frozen_engine_ended)
 ACTION(act_frozen_failed)
 {
 	take_message(&s->failure, e->msg);
-	if (e->msg->value == 1)
+	if (e->msg->value == 1 || s->ops->needs_recovery(s->world))
 		return mend(s);
 	s->ops->retire_worker(s->world);
 	return give_capture_up(s);
@@ -686,12 +700,12 @@ ACTION(act_mend_engine_ended)
 	return boot_again(s, "it died after the broken capture");
 }
 
-ACTION(act_mended)
+/* the tree is whole, and nobody is left who holds it */
+static enum supervisor_state resume_and_probe(struct supervisor *s)
 {
 	struct snap_error err;
 
-	(void)e;
-	s->ops->sweep(s->world, SWEEP_NOTHING);
+	s->ops->forget_recovery(s->world);
 	s->ops->resume_tree(s->world);
 	/* somebody wants us to end: then it does not matter how well the engine is */
 	if (held_signals_has(&s->held, SIGTERM) ||
@@ -701,6 +715,42 @@ ACTION(act_mended)
 		return boot_again(s, err.msg);
 	s->deadline_ns = deadline_after_ms(PROBE_MS);
 	return STATE_PROBING;
+}
+
+ACTION(act_mended)
+{
+	struct snap_error err;
+
+	(void)e;
+	s->ops->sweep(s->world, SWEEP_NOTHING);
+	if (!s->ops->needs_recovery(s->world))
+		return resume_and_probe(s);
+	if (s->ops->start_recover(s->world, &err) < 0)
+		return boot_again(s, err.msg);
+	s->deadline_ns = deadline_after_ms(RECOVER_MS);
+	return STATE_RECOVERING;
+}
+
+ACTION(act_recovered)
+{
+	(void)e;
+	log_info("engine.recovered",
+		 "memory and registers of the engine are what they were before the capture");
+	s->ops->retire_worker(s->world);
+	return resume_and_probe(s);
+}
+
+ACTION(act_not_recovered)
+{
+	char why[sizeof(((struct snap_error *)0)->msg)];
+	const char *reason = "the worker failed";
+
+	if (e->type == EVENT_FAILED)
+		reason = e->msg->text;
+	else if (e->type == EVENT_DEADLINE)
+		reason = "it took too long";
+	(void)snprintf(why, sizeof(why), "its memory could not be brought back: %.800s", reason);
+	return boot_again(s, why);
 }
 
 ACTION(act_mend_late)

@@ -62,6 +62,8 @@ ACTION(act_ended_worker_exit);
 /* mending */
 ACTION(act_mend_engine_ended);
 ACTION(act_mended);
+ACTION(act_recovered);
+ACTION(act_not_recovered); /* it never runs again */
 ACTION(act_mend_late);
 ACTION(act_probe_terminate);
 ACTION(act_unharmed);

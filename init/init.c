@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,7 +56,8 @@ struct init {
 	struct pidref engine;
 	char **engine_envp; /* NULL: as ours */
 	int closed_stdio;
-	int journal_fd; /* of a wake that is not through */
+	int journal_fd;	 /* of a wake that is not through */
+	int recovery_fd; /* of a capture: what is done to the stopped tree; FD_NONE: none runs */
 	int log_fd;
 
 	enum supervisor_sweep sweep;
@@ -102,8 +104,44 @@ static int op_start_wake(void *world, struct snap_error *err)
 static int op_start_capture(void *world, struct snap_error *err)
 {
 	struct init *init = world;
+	int r;
 
-	return start_worker(init, WORKER_CAPTURE, init->stdio.names, err);
+	init->recovery_fd = journal_open();
+	if (init->recovery_fd < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -init->recovery_fd, "cannot make a journal");
+	init->worker.journal_fd = init->recovery_fd;
+	r = start_worker(init, WORKER_CAPTURE, init->stdio.names, err);
+	init->worker.journal_fd = FD_NONE;
+	return r;
+}
+
+static bool op_needs_recovery(void *world)
+{
+	const struct init *init = world;
+	struct stat st;
+
+	return init->recovery_fd >= 0 && (fstat(init->recovery_fd, &st) < 0 || st.st_size > 0);
+}
+
+static int op_start_recover(void *world, struct snap_error *err)
+{
+	struct init *init = world;
+	int r;
+
+	init->worker.journal_fd = init->recovery_fd;
+	r = start_worker(init, WORKER_RECOVER, NULL, err);
+	init->worker.journal_fd = FD_NONE;
+	return r;
+}
+
+/* emptied too, for a worker that has it still */
+static void op_forget_recovery(void *world)
+{
+	struct init *init = world;
+
+	if (init->recovery_fd >= 0 && ftruncate(init->recovery_fd, 0) < 0)
+		log_warn("journal.failed", "cannot empty a journal: %s", strerror(errno));
+	init->recovery_fd = fd_close(init->recovery_fd);
 }
 
 static int op_start_probe(void *world, struct snap_error *err)
@@ -120,6 +158,7 @@ static int op_boot(void *world, bool to_be_captured, struct snap_error *err)
 
 	journal_undo(init->journal_fd);
 	init->journal_fd = fd_close(init->journal_fd);
+	op_forget_recovery(init);
 
 	if (r < 0)
 		return r;
@@ -216,6 +255,11 @@ static void op_kill_worker(void *world)
 	worker_kill(&((struct init *)world)->worker);
 }
 
+static void op_stop_worker(void *world)
+{
+	(void)pidref_kill(&((struct init *)world)->worker.ref, SIGTERM);
+}
+
 static void op_dismiss_worker(void *world)
 {
 	worker_dismiss(&((struct init *)world)->worker, WORKER_DISMISS_MS);
@@ -250,6 +294,9 @@ static const struct supervisor_ops ops = {
 	.start_wake = op_start_wake,
 	.start_capture = op_start_capture,
 	.start_probe = op_start_probe,
+	.needs_recovery = op_needs_recovery,
+	.start_recover = op_start_recover,
+	.forget_recovery = op_forget_recovery,
 	.boot = op_boot,
 	.adopt = op_adopt,
 	.woken = op_woken,
@@ -258,6 +305,7 @@ static const struct supervisor_ops ops = {
 	.resume_tree = op_resume_tree,
 	.answer = op_answer,
 	.kill_worker = op_kill_worker,
+	.stop_worker = op_stop_worker,
 	.dismiss_worker = op_dismiss_worker,
 	.retire_worker = op_retire_worker,
 	.sweep = op_sweep,
@@ -513,6 +561,7 @@ static void tear_down(struct init *init)
 {
 	journal_undo(init->journal_fd);
 	init->journal_fd = fd_close(init->journal_fd);
+	init->recovery_fd = fd_close(init->recovery_fd);
 	loop_remove(&init->notify_source);
 	loop_remove(&init->signals_source);
 	worker_done(&init->worker);
@@ -543,6 +592,7 @@ int init_run(const struct init_options *options)
 		.worker = {.ref = PIDREF_NONE, .fd = FD_NONE, .kill_at = DEADLINE_NEVER},
 		.engine = PIDREF_NONE,
 		.journal_fd = FD_NONE,
+		.recovery_fd = FD_NONE,
 		.log_fd = STDERR_FILENO,
 	};
 	/* descriptors of ours must not land on 0 to 2; a plain command finds them closed again */

@@ -7,6 +7,9 @@
  * works. A worker that fails takes its files away itself; one that is killed cannot, and a cold
  * boot must not find the log, lock or pid file of an engine that never was.
  *
+ * journal_open() makes the memfd of a capture too, of which snapshot/recovery.h knows what is in
+ * it.
+ *
  * A record is 'F' (file) or 'D' (folder), an absolute path, NUL; newest last.
  */
 

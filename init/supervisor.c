@@ -9,11 +9,14 @@
 #include "init/actions.h"
 
 static const char *const state_names[] = {
-	[STATE_WAKING] = "waking",   [STATE_RESUMING] = "resuming",   [STATE_WOKEN] = "woken",
-	[STATE_SERVING] = "serving", [STATE_CAPTURING] = "capturing", [STATE_FROZEN] = "frozen",
-	[STATE_THAWED] = "thawed",   [STATE_ENDED] = "ended",	      [STATE_MENDING] = "mending",
-	[STATE_PROBING] = "probing", [STATE_CLEANING] = "cleaning",   [STATE_STOPPING] = "stopping",
-	[STATE_KILLING] = "killing", [STATE_DRAINING] = "draining",   [STATE_GONE] = "gone",
+	[STATE_WAKING] = "waking",	 [STATE_RESUMING] = "resuming",
+	[STATE_WOKEN] = "woken",	 [STATE_SERVING] = "serving",
+	[STATE_CAPTURING] = "capturing", [STATE_FROZEN] = "frozen",
+	[STATE_THAWED] = "thawed",	 [STATE_ENDED] = "ended",
+	[STATE_MENDING] = "mending",	 [STATE_RECOVERING] = "recovering",
+	[STATE_PROBING] = "probing",	 [STATE_CLEANING] = "cleaning",
+	[STATE_STOPPING] = "stopping",	 [STATE_KILLING] = "killing",
+	[STATE_DRAINING] = "draining",	 [STATE_GONE] = "gone",
 };
 
 static const char *const event_names[] = {
@@ -213,6 +216,25 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_FAILED]      = act_nothing,
 		[EVENT_DEADLINE]    = act_mend_late,
 		[EVENT_CLEAN]       = act_mended,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+	},
+	[STATE_RECOVERING] = {
+		[EVENT_TERMINATE]   = act_hold,
+		[EVENT_SIGNAL]      = act_hold,
+		[EVENT_ENGINE_EXIT] = act_mend_engine_ended,
+		[EVENT_WORKER_EXIT] = act_not_recovered,
+		[EVENT_BREACH]      = act_not_recovered,
+		[EVENT_BUDGET]      = act_not_recovered,
+		[EVENT_REFUSED]     = act_not_recovered,
+		[EVENT_RESTORED]    = act_not_recovered,
+		[EVENT_READY]       = act_not_recovered,
+		[EVENT_FREEZE]      = act_not_recovered,
+		[EVENT_THAWED]      = act_not_recovered,
+		[EVENT_DONE]        = act_recovered,
+		[EVENT_FAILED]      = act_not_recovered,
+		[EVENT_DEADLINE]    = act_not_recovered,
+		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
 		[EVENT_SAYS_READY]  = act_nothing,
 	},

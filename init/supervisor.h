@@ -15,6 +15,8 @@
  *              │ DONE                  ▼                                   │ │        │
  *              └────────────────► SERVING ◄────────────────────────────────│─┼────────┘
  *                                  │   ▲  └── PROBING ◄── MENDING ◄────────┘ │ ended on purpose
+ *                                  │   │        ▲           │ journal        │
+ *                                  │   │        └ RECOVERING ◄               │
  *                             TERM │   │                                   ENDED
  *                                  ▼                                         │
  *            KILLING ◄──────── STOPPING ──► DRAINING ──► GONE ◄──────────────┘
@@ -39,12 +41,13 @@ enum supervisor_state {
 	STATE_THAWED,	 /* the engine runs again; the worker finishes the snapshot */
 	STATE_ENDED,	 /* the engine was ended on purpose; the worker finishes the snapshot */
 	STATE_MENDING,	 /* a capture went wrong in mid-freeze: its remains are killed */
-	STATE_PROBING,	 /* … then a worker looks whether the engine still works */
-	STATE_CLEANING,	 /* everything below us is killed, then a cold boot or the end */
-	STATE_STOPPING,	 /* the engine was asked to end; grace runs */
-	STATE_KILLING,	 /* grace is over */
-	STATE_DRAINING,	 /* no engine; its last output gets out */
-	STATE_GONE,	 /* exit now, with supervisor_exit_status() */
+	STATE_RECOVERING, /* … a worker makes the stopped tree whole again, if it was not left so */
+	STATE_PROBING,	  /* … then a worker looks whether the engine still works */
+	STATE_CLEANING,	  /* everything below us is killed, then a cold boot or the end */
+	STATE_STOPPING,	  /* the engine was asked to end; grace runs */
+	STATE_KILLING,	  /* grace is over */
+	STATE_DRAINING,	  /* no engine; its last output gets out */
+	STATE_GONE,	  /* exit now, with supervisor_exit_status() */
 	STATE_MAX_,
 };
 
@@ -87,6 +90,7 @@ struct supervisor_ops {
 	int (*start_wake)(void *world, struct snap_error *err);
 	int (*start_capture)(void *world, struct snap_error *err);
 	int (*start_probe)(void *world, struct snap_error *err);
+	int (*start_recover)(void *world, struct snap_error *err);
 	int (*boot)(void *world, bool to_be_captured, struct snap_error *err);
 
 	/* 0: pid is our child, held from now on as the engine */
@@ -95,12 +99,19 @@ struct supervisor_ops {
 	void (*woken)(void *world);
 	pid_t (*engine)(void *world); /* 0: none */
 	void (*signal_engine)(void *world, int sig);
-	/* a tree that a dead worker may have left stopped runs again */
+	/* the journal of the capture says that the stopped tree is not whole: it must not run */
+	bool (*needs_recovery)(void *world);
+	/* it is whole, or was never touched */
+	void (*forget_recovery)(void *world);
+	/* a tree that a dead worker may have left stopped runs again; never while it needs recovery
+	 */
 	void (*resume_tree)(void *world);
 
 	/* 0 or -errno */
 	int (*answer)(void *world, enum worker_msg_type type, uint32_t id);
 	void (*kill_worker)(void *world);
+	/* it is to take back what it has half made and say how that went; nothing else changes */
+	void (*stop_worker)(void *world);
 	/* it may take back what it has half made, but not for long */
 	void (*dismiss_worker)(void *world);
 	void (*retire_worker)(

@@ -22,6 +22,7 @@ static const char *const job_names[] = {
 	[WORKER_WAKE] = "wake",
 	[WORKER_CAPTURE] = "capture",
 	[WORKER_PROBE] = "probe",
+	[WORKER_RECOVER] = "recover",
 };
 
 /* the installed place, else the build tree's */
@@ -120,7 +121,7 @@ void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine)
 		put(&at, "--check-oracle");
 	if (job == WORKER_CAPTURE)
 		put_option(&at, "--mode", options->capture == CAPTURE_EXIT ? "exit" : "first-boot");
-	if (job != WORKER_PROBE)
+	if (job == WORKER_WAKE || job == WORKER_CAPTURE)
 		put_option(&at, "--generation", options->generation);
 	put_option(&at, "--engine", options->engine);
 	put_option(&at, "--ready", options->ready);
@@ -149,23 +150,23 @@ void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine)
 static int spawn(struct worker *worker, int their_end, const int *pipes, struct snap_error *err)
 {
 	snap_cleanup_close int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	const struct process_fd fds[] = {
+	const int lent[] = {
+		[0] = their_end,
+		[WORKER_FD_STDIN - WORKER_FD_SOCKET] = pipes ? pipes[0] : FD_NONE,
+		[WORKER_FD_STDOUT - WORKER_FD_SOCKET] = pipes ? pipes[1] : FD_NONE,
+		[WORKER_FD_STDERR - WORKER_FD_SOCKET] = pipes ? pipes[2] : FD_NONE,
+		[WORKER_FD_JOURNAL - WORKER_FD_SOCKET] = worker->journal_fd,
+	};
+	struct process_fd fds[3 + ARRAY_LEN(lent)] = {
 		{.from = null, .to = STDIN_FILENO},
 		{.from = STDERR_FILENO, .to = STDOUT_FILENO},
 		{.from = STDERR_FILENO, .to = STDERR_FILENO},
-		{.from = their_end, .to = WORKER_FD_SOCKET},
-		{.from = pipes ? pipes[0] : FD_NONE, .to = WORKER_FD_STDIN},
-		{.from = pipes ? pipes[1] : FD_NONE, .to = WORKER_FD_STDOUT},
-		{.from = pipes ? pipes[2] : FD_NONE, .to = WORKER_FD_STDERR},
-		{.from = worker->journal_fd, .to = WORKER_FD_JOURNAL},
 	};
-	const struct process_spec spec = {
+	unsigned int n_fds = 3;
+	struct process_spec spec = {
 		.path = worker->path,
 		.argv = worker->argv,
 		.fds = fds,
-		.n_fds = !pipes			  ? 4
-			 : worker->journal_fd < 0 ? 7
-						  : 8,
 		.close_fds = true,
 		/* its children are told from the engine's by their session */
 		.new_session = true,
@@ -175,6 +176,11 @@ static int spawn(struct worker *worker, int their_end, const int *pipes, struct 
 
 	if (null < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot open /dev/null");
+	for (unsigned int i = 0; i < ARRAY_LEN(lent); i++) {
+		if (lent[i] >= 0)
+			fds[n_fds++] = (struct process_fd){lent[i], WORKER_FD_SOCKET + (int)i};
+	}
+	spec.n_fds = n_fds;
 	r = process_spawn(&spec, &worker->ref, err);
 	if (r == PROCESS_EXEC_FAILED) {
 		err->code = SNAP_E_PREFLIGHT; /* not the user's command, ours */

@@ -22,6 +22,7 @@ enum worker_job {
 	WORKER_WAKE,
 	WORKER_CAPTURE,
 	WORKER_PROBE,
+	WORKER_RECOVER,
 };
 
 struct worker {
@@ -33,7 +34,7 @@ struct worker {
 	char dump_text[32];
 
 	struct pidref ref; /* active or retired; PIDREF_NONE: none */
-	int journal_fd;	   /* of PID 1, lent to a wake; FD_NONE: none */
+	int journal_fd;	   /* of PID 1, lent to the next one; FD_NONE: none */
 	int fd;		   /* our end of its socket; FD_NONE: none, or nothing more to hear */
 	uint64_t since;	   /* start tick: what is older is not its child */
 	bool retired;
@@ -46,7 +47,7 @@ int worker_init(struct worker *worker, const struct init_options *options, struc
 void worker_done(struct worker *worker);
 
 /*
- * Start a job. engine: pid for capture and probe. pipes: the engine's three pipe ends for a wake;
+ * Start a job. engine: pid for all but wake. pipes: the engine's three pipe ends for a wake;
  * for a capture, descriptors that name its pipes; else NULL. A worker that is still there is killed
  * first. 0 or -errno, then nothing was started.
  */

@@ -81,6 +81,7 @@ int job_capture(const struct worker_options *options, struct snap_error *err)
 		.ready_timeout_ms = options->ready_timeout_ms,
 		.quiet_timeout_ms = options->quiet_timeout_ms,
 		.dump_timeout_ms = options->dump_timeout_ms,
+		.journal_fd = fcntl(WORKER_FD_JOURNAL, F_GETFD) < 0 ? FD_NONE : WORKER_FD_JOURNAL,
 		.talk =
 			{
 				.wait_engine = on_wait_engine,

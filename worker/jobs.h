@@ -12,4 +12,7 @@ int job_capture(const struct worker_options *options, struct snap_error *err);
 /* does the engine still answer? asked after a capture that ended badly */
 int job_probe(const struct worker_options *options, struct snap_error *err);
 
+/* make a stopped tree whole that a capture has left with holes or foreign registers */
+int job_recover(const struct worker_options *options, struct snap_error *err);
+
 #endif

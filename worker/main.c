@@ -26,6 +26,7 @@ static const struct job jobs[] = {
 	{"wake", job_wake},
 	{"capture", job_capture},
 	{"probe", job_probe},
+	{"recover", job_recover},
 };
 
 static const struct job *find_job(const char *name)
@@ -64,8 +65,9 @@ int main(int argc, char **argv)
 	int r;
 
 	if (!job) {
-		(void)fprintf(stderr, "usage: snapworker wake|capture|probe [options] -- command…\n"
-				      "snapworker is started by snapinit, not by people.\n");
+		(void)fprintf(stderr,
+			      "usage: snapworker wake|capture|probe|recover [options] -- command…\n"
+			      "snapworker is started by snapinit, not by people.\n");
 		return 2;
 	}
 	(void)fd_fill_stdio();

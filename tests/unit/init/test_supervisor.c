@@ -19,7 +19,8 @@ enum world_worker {
 	NO_WORKER,
 	WAKE_WORKER,
 	CAPTURE_WORKER,
-	PROBE_WORKER
+	PROBE_WORKER,
+	RECOVER_WORKER
 };
 
 struct world {
@@ -28,10 +29,12 @@ struct world {
 	enum supervisor_sweep sweep;
 	bool draining;
 	bool has_input; /* woken */
-	int boots, wakes, captures, probes, resumes, retired;
+	bool dirties;	/* the capture evacuates: from the freeze on the journal is full */
+	bool dirty;	/* the tree has holes, and the journal says so */
+	int boots, wakes, captures, probes, recovers, resumes, retired, stopped;
 	int signals[65]; /* how often the engine got each */
 	enum worker_msg_type answered;
-	int fail_wake, fail_capture, fail_probe, fail_boot, fail_adopt, fail_answer;
+	int fail_wake, fail_capture, fail_probe, fail_recover, fail_boot, fail_adopt, fail_answer;
 	bool boot_to_be_captured;
 };
 
@@ -71,6 +74,27 @@ static int fake_start_probe(void *world, struct snap_error *err)
 	return start(w, PROBE_WORKER, w->fail_probe, &w->probes, err);
 }
 
+static int fake_start_recover(void *world, struct snap_error *err)
+{
+	struct world *w = world;
+
+	assert_true(w->engine > 0);
+	assert_true(w->dirty);
+	assert_int_equal(w->sweep, SWEEP_NOTHING);
+	return start(w, RECOVER_WORKER, w->fail_recover, &w->recovers, err);
+}
+
+static bool fake_needs_recovery(void *world)
+{
+	return ((struct world *)world)->dirty;
+}
+
+static void fake_forget_recovery(void *world)
+{
+	/* nobody forgets what is still to be done */
+	assert_false(((struct world *)world)->dirty);
+}
+
 static int fake_boot(void *world, bool to_be_captured, struct snap_error *err)
 {
 	struct world *w = world;
@@ -85,6 +109,7 @@ static int fake_boot(void *world, bool to_be_captured, struct snap_error *err)
 		return w->fail_boot;
 	}
 	w->boots++;
+	w->dirty = false; /* it was another engine's */
 	w->boot_to_be_captured = to_be_captured;
 	w->engine = 1000 + w->boots;
 	return 0;
@@ -115,13 +140,20 @@ static void fake_signal_engine(void *world, int sig)
 {
 	struct world *w = world;
 
-	if (w->engine > 0)
-		w->signals[sig]++;
+	if (w->engine <= 0)
+		return;
+	assert_false(w->dirty);
+	w->signals[sig]++;
 }
 
 static void fake_resume_tree(void *world)
 {
-	((struct world *)world)->resumes++;
+	struct world *w = world;
+
+	/* the one thing that must never happen */
+	assert_false(w->dirty);
+	assert_int_equal(w->worker, NO_WORKER);
+	w->resumes++;
 }
 
 static int fake_answer(void *world, enum worker_msg_type type, uint32_t id)
@@ -138,6 +170,14 @@ static int fake_answer(void *world, enum worker_msg_type type, uint32_t id)
 static void fake_kill_worker(void *world)
 {
 	((struct world *)world)->worker = NO_WORKER;
+}
+
+static void fake_stop_worker(void *world)
+{
+	struct world *w = world;
+
+	assert_int_equal(w->worker, CAPTURE_WORKER);
+	w->stopped++;
 }
 
 static void fake_dismiss_worker(void *world)
@@ -167,6 +207,9 @@ static const struct supervisor_ops fake_ops = {
 	.start_wake = fake_start_wake,
 	.start_capture = fake_start_capture,
 	.start_probe = fake_start_probe,
+	.start_recover = fake_start_recover,
+	.needs_recovery = fake_needs_recovery,
+	.forget_recovery = fake_forget_recovery,
 	.boot = fake_boot,
 	.adopt = fake_adopt,
 	.woken = fake_woken,
@@ -175,6 +218,7 @@ static const struct supervisor_ops fake_ops = {
 	.resume_tree = fake_resume_tree,
 	.answer = fake_answer,
 	.kill_worker = fake_kill_worker,
+	.stop_worker = fake_stop_worker,
 	.dismiss_worker = fake_dismiss_worker,
 	.retire_worker = fake_retire_worker,
 	.sweep = fake_sweep,
@@ -222,7 +266,11 @@ static void happen_with(struct bench *b, enum supervisor_event type, uint64_t va
 	/* reaped before the sweep finds nothing; or killed, and given up waiting for */
 	if ((type == EVENT_CLEAN || type == EVENT_DEADLINE) && b->world.sweep == SWEEP_ALL)
 		b->world.engine = 0;
+	if (type == EVENT_DONE && b->s.state == STATE_RECOVERING)
+		b->world.dirty = false;
 	supervisor_handle(&b->s, &event);
+	if (type == EVENT_FREEZE && b->s.state == STATE_FROZEN)
+		b->world.dirty = b->world.dirties;
 }
 
 static void happen(struct bench *b, enum supervisor_event type)
@@ -249,7 +297,8 @@ static const struct init_options *const modes[] = {&plain,	  &wake,	&first_boot,
 						   &capture_exit, &wake_or_die, &wake_to_see};
 
 /* bring it into a state the shortest way; false: this mode has no such state */
-static bool go_to(struct bench *b, const struct init_options *options, enum supervisor_state state)
+static bool go_to_of(struct bench *b, const struct init_options *options,
+		     enum supervisor_state state, bool dirties)
 {
 	static const enum supervisor_event ways[STATE_MAX_][12] = {
 		[STATE_RESUMING] = {EVENT_RESTORED, EVENT_MAX_},
@@ -264,6 +313,8 @@ static bool go_to(struct bench *b, const struct init_options *options, enum supe
 				 EVENT_MAX_},
 		[STATE_MENDING] = {EVENT_REFUSED, EVENT_CLEAN, EVENT_FREEZE, EVENT_WORKER_EXIT,
 				   EVENT_MAX_},
+		[STATE_RECOVERING] = {EVENT_REFUSED, EVENT_CLEAN, EVENT_FREEZE, EVENT_WORKER_EXIT,
+				      EVENT_CLEAN, EVENT_MAX_},
 		[STATE_PROBING] = {EVENT_REFUSED, EVENT_CLEAN, EVENT_FREEZE, EVENT_WORKER_EXIT,
 				   EVENT_CLEAN, EVENT_MAX_},
 		[STATE_STOPPING] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_TERMINATE,
@@ -280,11 +331,16 @@ static bool go_to(struct bench *b, const struct init_options *options, enum supe
 	/* a promised capture does not try to wake first */
 	bool no_wake = options->capture == CAPTURE_EXIT && ways[state][0] == EVENT_REFUSED;
 
-	*b = (struct bench){.world = {.engine = 0}};
+	*b = (struct bench){.world = {.dirties = dirties}};
 	begin(b, options);
 	for (int i = no_wake ? 2 : 0; ways[state][i] != EVENT_MAX_; i++)
 		happen_with(b, ways[state][i], 0, SIGNALED(9));
 	return b->s.state == state;
+}
+
+static bool go_to(struct bench *b, const struct init_options *options, enum supervisor_state state)
+{
+	return go_to_of(b, options, state, state == STATE_RECOVERING);
 }
 
 static bool worker_is_gone_in(enum supervisor_state state)
@@ -298,7 +354,8 @@ static bool engine_is_there_in(enum supervisor_state state)
 {
 	return state == STATE_RESUMING || state == STATE_WOKEN || state == STATE_SERVING ||
 	       state == STATE_CAPTURING || state == STATE_FROZEN || state == STATE_THAWED ||
-	       state == STATE_MENDING || state == STATE_PROBING || state == STATE_STOPPING;
+	       state == STATE_MENDING || state == STATE_RECOVERING || state == STATE_PROBING ||
+	       state == STATE_STOPPING;
 }
 
 /* true whatever happened before */
@@ -314,6 +371,11 @@ static void check_invariants(const struct bench *b)
 		assert_true(w->engine > 0);
 	if (state == STATE_DRAINING || state == STATE_GONE)
 		assert_true(w->draining);
+	if (state == STATE_RECOVERING)
+		assert_true(w->dirty && w->worker == RECOVER_WORKER);
+	if (state == STATE_SERVING || state == STATE_STOPPING || state == STATE_THAWED ||
+	    state == STATE_PROBING)
+		assert_false(w->dirty);
 	/* whoever waits for something that may never come has a deadline */
 	if (state != STATE_SERVING && state != STATE_GONE)
 		assert_true(b->s.deadline_ns != DEADLINE_NEVER);
@@ -327,7 +389,8 @@ static void check_invariants(const struct bench *b)
 		assert_true(w->signals[SIGTERM] == 0 && b->s.held.bits == 0);
 	if (state == STATE_GONE)
 		assert_in_range(supervisor_exit_status(&b->s), 0, 255);
-	assert_true(w->boots <= 2 && w->captures <= 1 && w->wakes <= 1 && w->probes <= 1);
+	assert_true(w->boots <= 2 && w->captures <= 1 && w->wakes <= 1 && w->probes <= 1 &&
+		    w->recovers <= 1);
 }
 
 static bool can_happen(const struct bench *b, enum supervisor_event event)
@@ -354,16 +417,17 @@ static void test_every_cell_leads_somewhere_sound(void **state)
 	for (unsigned int m = 0; m < ARRAY_LEN(modes); m++) {
 		for (int st = 0; st < STATE_MAX_; st++) {
 			for (int ev = 0; ev < EVENT_MAX_; ev++) {
-				for (unsigned int variant = 0; variant < 8; variant++) {
+				for (unsigned int variant = 0; variant < 16; variant++) {
 					struct bench b;
 
-					if (!go_to(&b, modes[m], (enum supervisor_state)st))
+					if (!go_to_of(&b, modes[m], (enum supervisor_state)st,
+						      variant >= 8))
 						continue;
 					cells[st][ev]++;
 					if (!can_happen(&b, (enum supervisor_event)ev))
 						continue;
 					happen_with(&b, (enum supervisor_event)ev, variant & 1,
-						    statuses[variant / 2]);
+						    statuses[variant / 2 % 4]);
 					check_invariants(&b);
 				}
 			}
@@ -410,6 +474,8 @@ static void test_random_walks_end_with_one_engine_at_most(void **state)
 		b.world.fail_wake = next_random(&seed) % 16 == 0;
 		b.world.fail_capture = next_random(&seed) % 16 == 0;
 		b.world.fail_probe = next_random(&seed) % 16 == 0;
+		b.world.fail_recover = next_random(&seed) % 16 == 0;
+		b.world.dirties = next_random(&seed) % 2 == 0;
 		b.world.fail_boot = next_random(&seed) % 16 == 0 ? 127 : 0;
 		b.world.fail_adopt = next_random(&seed) % 16 == 0;
 		b.world.fail_answer = next_random(&seed) % 16 == 0;
@@ -599,6 +665,93 @@ static void test_harmed_engine_is_booted_once_more_without_a_capture(void **stat
 	assert_int_equal(b.world.captures, 1);
 }
 
+static void test_tree_with_holes_runs_only_after_its_recovery(void **state)
+{
+	static const enum supervisor_event ways_out[] = {EVENT_WORKER_EXIT, EVENT_BREACH,
+							 EVENT_FAILED,	    EVENT_DEADLINE,
+							 EVENT_THAWED,	    EVENT_DONE};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(ways_out); i++) {
+		struct bench b;
+
+		assert_true(go_to_of(&b, &first_boot, STATE_FROZEN, true));
+		happen(&b, EVENT_SIGNAL);
+		happen_with(&b, ways_out[i], 0, SIGNALED(9));
+		in_state(&b, STATE_MENDING);
+		happen(&b, EVENT_CLEAN);
+		in_state(&b, STATE_RECOVERING);
+		assert_in_range(deadline_left_ms(b.s.deadline_ns), 59000, 60000);
+		assert_int_equal(b.world.resumes + b.world.signals[SIGUSR1], 0);
+		happen(&b, EVENT_DONE);
+		in_state(&b, STATE_PROBING);
+		assert_int_equal(b.world.resumes, 1);
+		happen(&b, EVENT_DONE);
+		in_state(&b, STATE_SERVING);
+		assert_int_equal(b.world.boots, 1);
+		assert_int_equal(b.world.signals[SIGUSR1], 1);
+	}
+}
+
+static void test_tree_that_stays_with_holes_never_runs_again(void **state)
+{
+	static const enum supervisor_event ways_out[] = {
+		EVENT_WORKER_EXIT, EVENT_BREACH,   EVENT_BUDGET, EVENT_REFUSED,
+		EVENT_RESTORED,	   EVENT_READY,	   EVENT_FREEZE, EVENT_THAWED,
+		EVENT_FAILED,	   EVENT_DEADLINE, EVENT_MAX_ /* no recovery at all */};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(ways_out); i++) {
+		struct bench b;
+
+		if (ways_out[i] == EVENT_MAX_) {
+			assert_true(go_to_of(&b, &first_boot, STATE_MENDING, true));
+			b.world.fail_recover = 1;
+			happen(&b, EVENT_CLEAN);
+		} else {
+			assert_true(go_to(&b, &first_boot, STATE_RECOVERING));
+			happen_with(&b, ways_out[i], 0, SIGNALED(9));
+		}
+		in_state(&b, STATE_CLEANING);
+		happen(&b, EVENT_CLEAN);
+		in_state(&b, STATE_SERVING);
+		assert_int_equal(b.world.boots, 2);
+		assert_int_equal(b.world.resumes, 0);
+		assert_int_equal(b.world.captures, 1);
+	}
+}
+
+static void test_wish_to_end_waits_for_the_recovery(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	/* the worker is asked to take everything back; it is killed instead */
+	assert_true(go_to_of(&b, &first_boot, STATE_FROZEN, true));
+	happen(&b, EVENT_TERMINATE);
+	assert_int_equal(b.world.stopped, 1);
+	assert_in_range(deadline_left_ms(b.s.deadline_ns), 3000, 4000);
+	happen_with(&b, EVENT_WORKER_EXIT, 0, SIGNALED(9));
+	happen(&b, EVENT_CLEAN);
+	in_state(&b, STATE_RECOVERING);
+	happen(&b, EVENT_TERMINATE);
+	assert_int_equal(b.world.signals[SIGTERM], 0);
+	happen(&b, EVENT_DONE);
+	in_state(&b, STATE_STOPPING);
+	assert_int_equal(b.world.signals[SIGTERM], 1);
+	assert_int_equal(b.world.probes, 0);
+
+	/* and without one nobody is left to be asked */
+	assert_true(go_to(&b, &first_boot, STATE_RECOVERING));
+	happen(&b, EVENT_TERMINATE);
+	happen(&b, EVENT_FAILED);
+	happen(&b, EVENT_CLEAN);
+	happen(&b, EVENT_DRAINED);
+	in_state(&b, STATE_GONE);
+	assert_int_equal(supervisor_exit_status(&b.s), 143);
+	assert_int_equal(b.world.boots, 1);
+}
+
 static void test_wish_to_end_forbids_the_second_boot(void **state)
 {
 	struct bench b;
@@ -651,6 +804,9 @@ int main(void)
 		cmocka_unit_test(test_failed_wake_has_the_exit_status_of_its_reason),
 		cmocka_unit_test(test_signals_wait_for_the_thaw),
 		cmocka_unit_test(test_harmed_engine_is_booted_once_more_without_a_capture),
+		cmocka_unit_test(test_tree_with_holes_runs_only_after_its_recovery),
+		cmocka_unit_test(test_tree_that_stays_with_holes_never_runs_again),
+		cmocka_unit_test(test_wish_to_end_waits_for_the_recovery),
 		cmocka_unit_test(test_wish_to_end_forbids_the_second_boot),
 		cmocka_unit_test(test_message_types_map_to_events),
 		cmocka_unit_test(test_states_and_events_have_names),
