@@ -141,7 +141,7 @@ static int finish_block(struct fill_thread *t, unsigned int slot)
 	const struct page_chunk *chunk = &fill->map->chunks[block->chunk];
 	int r = t->reader.type->finish(&t->reader, slot);
 
-	if (r >= 0 && t->chunks[slot] == fill->map->n_chunks / 2) {
+	if (r >= 0 && block->offset == 0 && block->chunk == fill->map->n_chunks / 2) {
 		r = steps_fault("fill-half", &t->err);
 		if (r < 0)
 			return r;
