@@ -25,6 +25,8 @@ static const struct verb verbs[] = {
 	 "tell what a snapshot is and whether it would wake here"},
 	{"verify", "[options] DIR", 1, 1, verb_verify,
 	 "check a snapshot's files, and with --wake that it wakes"},
+	{"export", "[options] --criu DIR STORE", 1, 1, verb_export,
+	 "write a snapshot as images that criu restore takes"},
 	{"doctor", "[options]", 0, 0, verb_doctor,
 	 "tell whether snapshots can be made and woken here, and what to change"},
 	{"version", "[options]", 0, 0, verb_version,

@@ -59,6 +59,7 @@ int verb_create(const struct verb *verb, int argc, char **argv, struct snap_erro
 int verb_run(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_inspect(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_verify(const struct verb *verb, int argc, char **argv, struct snap_error *err);
+int verb_export(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_doctor(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_version(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/opened.h"
+#include "cli/output.h"
+#include "cli/verbs.h"
+#include "common/cleanup.h"
+#include "snapshot/export.h"
+
+struct export_options {
+	struct verb_common common;
+	const char *generation;
+	const char *to;
+};
+
+#define AT(member) offsetof(struct export_options, member)
+
+static const struct option_def defs[] = {
+	{"criu", 0, OPTION_STRING, AT(to), NULL, "DIR",
+	 "put the images here; it is made, or is empty"},
+	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME",
+	 "this generation (the current one)"},
+	VERB_COMMON_OPTIONS(struct export_options),
+};
+
+#define INHERIT_MAX 40U
+
+/* what a restore by hand needs; stdio is for who restores to open */
+struct restore_command {
+	const char *words[16];
+	char inherit[3][INHERIT_MAX];
+	size_t n;
+};
+
+static atomic_bool stop;
+static volatile sig_atomic_t stopped_by;
+
+static void on_signal(int number)
+{
+	stopped_by = number;
+	atomic_store(&stop, true);
+}
+
+static void watch_signals(void)
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction action = {.sa_handler = on_signal};
+
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+		(void)sigaction(numbers[i], &action, NULL);
+}
+
+/* as snapworker asks CRIU at a wake */
+static void make_command(const struct manifest *m, const char *to, struct restore_command *ret)
+{
+	static const char *const words[] = {
+		"criu",		"restore",	"--ext-unix-sk",
+		"--file-locks", "--link-remap", "--manage-cgroups=ignore",
+		"--tcp-close",	"--images-dir", NULL,
+	};
+
+	*ret = (struct restore_command){.n = 0};
+	for (const char *const *word = words; *word; word++)
+		ret->words[ret->n++] = *word;
+	ret->words[ret->n++] = to;
+	if (m->unprivileged)
+		ret->words[ret->n++] = "--unprivileged";
+	for (int i = 0; i < 3; i++) {
+		if (!m->stdio[i])
+			continue;
+		(void)snprintf(ret->inherit[i], INHERIT_MAX, "--inherit-fd=fd[%d]:%s", i,
+			       m->stdio[i]);
+		ret->words[ret->n++] = ret->inherit[i];
+	}
+}
+
+static int print_json(const struct opened *opened, const char *store, const char *to,
+		      const struct export_result *result, struct snap_error *err)
+{
+	struct restore_command command;
+	json_t *words = json_array();
+
+	make_command(&opened->manifest, to, &command);
+	for (size_t i = 0; i < command.n; i++)
+		(void)json_array_append_new(words, json_string(command.words[i]));
+	return output_json(json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o}", "schema",
+				     "snapctl.export/v1", "store", store, "generation",
+				     opened->generation, "criu", to, "files",
+				     (json_int_t)result->files, "bytes", (json_int_t)result->bytes,
+				     "merged_bytes", (json_int_t)result->merged_bytes,
+				     "criu_version", opened->manifest.host.criu_version, "restore",
+				     words),
+			   err);
+}
+
+static void print_text(const struct opened *opened, const char *store, const char *to,
+		       const struct export_result *result)
+{
+	struct restore_command command;
+	char size[OUTPUT_SIZE_MAX];
+
+	(void)printf("%s %s %s %s, %lu files for CRIU %s\n", store, opened->generation, to,
+		     output_size(result->bytes, size), (unsigned long)result->files,
+		     opened->manifest.host.criu_version);
+	make_command(&opened->manifest, to, &command);
+	for (size_t i = 0; i < command.n; i++) {
+		char word[4400];
+
+		output_shell_word(command.words[i], word, sizeof(word));
+		(void)printf("%s%s", i > 0 ? " " : "", word);
+	}
+	(void)printf("\n");
+}
+
+static int export(struct opened *opened, const struct export_options *options, const char *store,
+		  struct snap_error *err)
+{
+	struct export_result result;
+	int r = opened_load_manifest(opened, err);
+
+	if (r == 0)
+		r = export_images(opened->gen_fd, &opened->manifest, options->to, &stop, &result,
+				  err);
+	if (r < 0)
+		return r;
+	if (options->common.json)
+		return print_json(opened, store, options->to, &result, err);
+	print_text(opened, store, options->to, &result);
+	return 0;
+}
+
+int verb_export(const struct verb *verb, int argc, char **argv, struct snap_error *err)
+{
+	struct export_options options = {.generation = NULL};
+	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	struct opened opened;
+	int r;
+
+	if (next < 0)
+		return next == VERB_HELPED ? 0 : VERB_FAILED;
+	if (!options.to || !options.to[0])
+		return snap_fail_plain(err, SNAP_E_USAGE, 0, "--criu DIR is needed"), VERB_FAILED;
+	if (opened_init(&opened, argv[next], options.generation, err) < 0)
+		return VERB_FAILED;
+	watch_signals();
+	r = export(&opened, &options, argv[next], err);
+	opened_done(&opened);
+	if (r == -ECANCELED && stopped_by)
+		return 128 + stopped_by;
+	return r < 0 ? VERB_FAILED : 0;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/pages/chunk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "common/fd.h"
+#include "snapshot/pages/codec.h"
+
+const unsigned char *chunk_decode(const struct page_chunk *chunk, const unsigned char *stored,
+				  unsigned char *spare, bool check)
+{
+	const unsigned char *bytes = stored;
+	XXH128_hash_t sum;
+
+	if (chunk->codec != PAGE_CODEC_NONE) {
+		if (codec_decompress(chunk->codec, spare, chunk->bytes, stored,
+				     chunk->stored_bytes) < 0)
+			return NULL;
+		bytes = spare;
+	}
+	if (!check)
+		return bytes;
+	sum = XXH3_128bits(bytes, chunk->bytes);
+	return sum.low64 == chunk->checksum_low && sum.high64 == chunk->checksum_high ? bytes
+										      : NULL;
+}
+
+int chunk_reader_open(int gen_fd, const struct page_map *map, struct chunk_reader *ret,
+		      struct snap_error *err)
+{
+	*ret = (struct chunk_reader){.map = map, .buffers = malloc((size_t)2 * PAGES_CHUNK_MAX)};
+	ret->fd = openat(gen_fd, PAGES_DATA_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
+	if (ret->fd < 0 || !ret->buffers) {
+		int r = ret->fd < 0 ? errno : ENOMEM;
+
+		chunk_reader_close(ret);
+		return snap_fail(err, r == ENOMEM ? SNAP_E_INTERNAL : SNAP_E_CORRUPT, r,
+				 "cannot open '%s'", PAGES_DATA_NAME);
+	}
+	return 0;
+}
+
+void chunk_reader_close(struct chunk_reader *reader)
+{
+	free(reader->buffers);
+	reader->buffers = NULL;
+	reader->fd = fd_close(reader->fd);
+}
+
+static int read_stored(int fd, const struct page_chunk *chunk, unsigned char *buf)
+{
+	size_t done = 0;
+
+	while (done < chunk->stored_bytes) {
+		ssize_t n = pread(fd, buf + done, chunk->stored_bytes - done,
+				  (off_t)(chunk->offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENODATA;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int chunk_read(struct chunk_reader *reader, size_t i, const unsigned char **ret,
+	       struct snap_error *err)
+{
+	const struct page_chunk *chunk = &reader->map->chunks[i];
+	const struct page_space *space = &reader->map->spaces[chunk->space];
+	uint64_t address = reader->map->extents[chunk->first_extent].address;
+	int r = read_stored(reader->fd, chunk, reader->buffers);
+
+	if (r < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, -r, "cannot read chunk %zu of '%s'", i,
+				 PAGES_DATA_NAME);
+	*ret = chunk_decode(chunk, reader->buffers, reader->buffers + PAGES_CHUNK_MAX, true);
+	if (*ret)
+		return 0;
+	return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
+			       "'%s' is damaged: chunk %zu of %zu at byte %" PRIu64
+			       ", %s of pid %d from 0x%" PRIx64,
+			       PAGES_DATA_NAME, i, reader->map->n_chunks, chunk->offset,
+			       space->kind == PAGE_SPACE_TASK ? "memory" : "shared object",
+			       (int)space->pid, address);
+}

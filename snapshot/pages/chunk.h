@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_PAGES_CHUNK_H
+#define SNAP_SNAPSHOT_PAGES_CHUNK_H
+
+/* The content of one chunk of pages.dat: decoded and compared with its checksum. */
+
+#include <stdbool.h>
+
+#include "common/error.h"
+#include "snapshot/pages/map.h"
+
+/*
+ * chunk->bytes bytes of memory, in `stored` or in `spare` (PAGES_CHUNK_MAX bytes); NULL: what came
+ * out is not what went in. Without `check` the checksum is not looked at.
+ */
+const unsigned char *chunk_decode(const struct page_chunk *chunk, const unsigned char *stored,
+				  unsigned char *spare, bool check);
+
+/* one after another, without reading ahead; for tools, a wake has fill.h */
+struct chunk_reader {
+	const struct page_map *map;
+	int fd;
+	unsigned char *buffers; /* two of PAGES_CHUNK_MAX */
+};
+
+/* the map is borrowed; *ret is the caller's to chunk_reader_close() */
+int chunk_reader_open(int gen_fd, const struct page_map *map, struct chunk_reader *ret,
+		      struct snap_error *err);
+void chunk_reader_close(struct chunk_reader *reader); /* idempotent */
+
+/*
+ * The bytes in memory of chunk i, good until the next call. SNAP_E_CORRUPT: it is damaged, and err
+ * says which it is and where it belongs.
+ */
+int chunk_read(struct chunk_reader *reader, size_t i, const unsigned char **ret,
+	       struct snap_error *err);
+
+#endif
