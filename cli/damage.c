@@ -14,6 +14,8 @@
 #include "snapshot/beneath.h"
 #include "snapshot/digest.h"
 #include "snapshot/folder.h"
+#include "snapshot/pages/chunk.h"
+#include "snapshot/pages/map.h"
 
 int damage_add(struct damage *damage, const char *name, const char *problem)
 {
@@ -120,6 +122,9 @@ static int check_entry(int dir_fd, const char *entry, void *arg)
 	if (is_top && (strcmp(entry, "manifest.json") == 0 || strcmp(entry, "criu") == 0 ||
 		       strcmp(entry, "files") == 0))
 		return 0;
+	if (is_top && walk->m->pages_bytes > 0 &&
+	    (strcmp(entry, PAGES_MAP_NAME) == 0 || strcmp(entry, PAGES_DATA_NAME) == 0))
+		return 0;
 	(void)snprintf(name, sizeof(name), "%s%s%s", walk->folder, is_top ? "" : "/", entry);
 	return !is_top && is_known(walk->m, name)
 		       ? 0
@@ -145,6 +150,69 @@ static int check_strangers(int gen_fd, const struct manifest *m, struct damage *
 	return 0;
 }
 
+static bool is_told(const struct damage *damage, const char *name)
+{
+	for (size_t i = 0; i < damage->n; i++) {
+		if (strcmp(damage->items[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* every chunk, and not only the first damaged one */
+static int check_chunks(int gen_fd, const struct page_map *map, struct damage *damage)
+{
+	struct snap_error err = {.code = SNAP_OK};
+	struct chunk_reader reader;
+	int r = 0;
+
+	if (chunk_reader_open(gen_fd, map, &reader, &err) < 0)
+		return err.code == SNAP_E_INTERNAL
+			       ? -ENOMEM
+			       : damage_add(damage, PAGES_DATA_NAME, "cannot be opened");
+	for (size_t i = 0; r == 0 && i < map->n_chunks; i++) {
+		const unsigned char *bytes;
+
+		if (chunk_read(&reader, i, &bytes, &err) < 0)
+			r = damage_add(damage, PAGES_DATA_NAME, err.msg);
+	}
+	chunk_reader_close(&reader);
+	return r;
+}
+
+/* pages.map has a digest like any image; pages.dat has checksums in there */
+static int check_pages(int gen_fd, uid_t owner, struct damage *damage)
+{
+	struct snap_error err = {.code = SNAP_OK};
+	struct page_map map = {.n_chunks = 0};
+	struct stat st;
+	int r;
+
+	if (fstatat(gen_fd, PAGES_DATA_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return damage_add(damage, PAGES_DATA_NAME,
+				  errno == ENOENT ? "is missing" : "cannot be opened");
+	damage->files++;
+	damage->bytes += (uint64_t)st.st_size;
+	r = check_rights(damage, PAGES_DATA_NAME, &st, owner);
+	if (r < 0)
+		return r;
+	if (!S_ISREG(st.st_mode))
+		return damage_add(damage, PAGES_DATA_NAME, "is no regular file");
+	if (page_map_load(gen_fd, &map, &err) < 0) {
+		bool is_data = strncmp(err.msg, "'" PAGES_DATA_NAME "'",
+				       strlen("'" PAGES_DATA_NAME "'")) == 0;
+
+		if (err.code == SNAP_E_INTERNAL)
+			return -ENOMEM;
+		if (is_told(damage, PAGES_MAP_NAME))
+			return 0;
+		return damage_add(damage, is_data ? PAGES_DATA_NAME : PAGES_MAP_NAME, err.msg);
+	}
+	r = check_chunks(gen_fd, &map, damage);
+	page_map_done(&map);
+	return r;
+}
+
 int damage_find(int gen_fd, const struct manifest *m, struct damage *ret, struct snap_error *err)
 {
 	struct damage damage = {.n = 0};
@@ -158,6 +226,8 @@ int damage_find(int gen_fd, const struct manifest *m, struct damage *ret, struct
 		r = check_rights(&damage, "manifest.json", &st, gen.st_uid);
 	for (size_t i = 0; r == 0 && i < m->n_images; i++)
 		r = check_image(gen_fd, &m->images[i], gen.st_uid, &damage);
+	if (r == 0 && m->pages_bytes > 0)
+		r = check_pages(gen_fd, gen.st_uid, &damage);
 	if (r == 0)
 		r = check_strangers(gen_fd, m, &damage);
 	if (r < 0) {

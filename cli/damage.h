@@ -25,8 +25,9 @@ struct damage {
 };
 
 /*
- * Compare every file with what the manifest says, see that nobody else may write or read any, and
- * that there is no file that the manifest does not know. 0 also when damage was found.
+ * Compare every file with what the manifest says and every chunk of pages.dat with pages.map, see
+ * that nobody else may write or read any, and that there is no file that the manifest does not
+ * know. 0 also when damage was found.
  */
 int damage_find(int gen_fd, const struct manifest *m, struct damage *ret, struct snap_error *err);
 

@@ -14,6 +14,7 @@
 #include "cli/host.h"
 #include "cli/opened.h"
 #include "cli/output.h"
+#include "cli/pages_report.h"
 #include "cli/verbs.h"
 #include "common/cleanup.h"
 #include "snapshot/gate.h"
@@ -24,7 +25,9 @@ struct inspect_options {
 	struct verb_common common;
 	const char *generation;
 	const char *criu;
+	const char *rate;
 	bool verify_files;
+	bool all;
 };
 
 #define AT(member) offsetof(struct inspect_options, member)
@@ -34,6 +37,9 @@ static const struct option_def defs[] = {
 	 "this generation (the current one)"},
 	{"verify-files", 0, OPTION_FLAG, AT(verify_files), NULL, NULL,
 	 "compare every file's digest too; exit status 5 on damage"},
+	{"all", 0, OPTION_FLAG, AT(all), NULL, NULL, "show all mappings, not the largest only"},
+	{"rate", 0, OPTION_STRING, AT(rate), NULL, "GB/S",
+	 "tell how long a wake takes when pages are read at that rate"},
 	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", "CRIU program"},
 	VERB_COMMON_OPTIONS(struct inspect_options),
 };
@@ -43,7 +49,10 @@ struct inspection {
 	struct opened opened;
 	struct host host;
 	struct gate_reasons reasons;
-	struct damage damage; /* with --verify-files */
+	struct damage damage;	    /* with --verify-files */
+	struct pages_report *pages; /* NULL: all memory is in CRIU's images, or unreadable */
+	struct snap_error pages_err;
+	double rate; /* bytes a second; 0: not given */
 };
 
 /* sizes of the images by what they are */
@@ -54,6 +63,7 @@ struct image_groups {
 static struct image_groups group_images(const struct manifest *m)
 {
 	struct image_groups groups = {.memory = 0};
+	uint64_t images = 0;
 
 	for (size_t i = 0; i < m->n_images; i++) {
 		const char *name = m->images[i].name;
@@ -64,7 +74,11 @@ static struct image_groups group_images(const struct manifest *m)
 			groups.memory += m->images[i].size;
 		else
 			groups.state += m->images[i].size;
+		images += m->images[i].size;
 	}
+	/* pages.dat is in the sum and has no digest of its own */
+	if (m->snapshot_bytes > images)
+		groups.memory += m->snapshot_bytes - images;
 	return groups;
 }
 
@@ -174,7 +188,29 @@ static void print_reasons(const struct gate_reasons *reasons)
 	}
 }
 
-static void print_text(const struct inspection *i, bool with_files)
+static void print_pages(const struct inspection *i, bool all)
+{
+	struct wake_forecast forecast;
+	char sum[OUTPUT_SIZE_MAX];
+
+	if (i->pages)
+		pages_report_print(i->pages, all);
+	else
+		(void)printf("pages        %s\n", i->pages_err.code == SNAP_OK
+							  ? "none, all memory is in CRIU's images"
+							  : i->pages_err.msg);
+	if (i->rate <= 0)
+		return;
+	forecast = wake_forecast(&i->opened.manifest, i->pages, i->rate);
+	(void)printf(
+		"would wake   in about %s: %lu ms fixed, %lu ms for CRIU's pages, %lu ms at "
+		"%.1f GB/s\n",
+		output_duration(forecast.fixed_ms + forecast.criu_ms + forecast.stream_ms, sum),
+		(unsigned long)forecast.fixed_ms, (unsigned long)forecast.criu_ms,
+		(unsigned long)forecast.stream_ms, i->rate / 1e9);
+}
+
+static void print_text(const struct inspection *i, const struct inspect_options *options)
 {
 	const struct manifest *m = &i->opened.manifest;
 	char boot[OUTPUT_SIZE_MAX], whole[OUTPUT_SIZE_MAX], still[OUTPUT_SIZE_MAX];
@@ -200,7 +236,8 @@ static void print_text(const struct inspection *i, bool with_files)
 		     output_duration(m->frozen_ms, still));
 	(void)printf("verified     %s\n", m->verified ? "yes" : "no");
 	print_reasons(&i->reasons);
-	if (!with_files)
+	print_pages(i, options->all);
+	if (!options->verify_files)
 		return;
 	(void)printf("digests      %zu files, %zu damaged\n", i->damage.files, i->damage.n_all);
 	for (size_t k = 0; k < i->damage.n; k++)
@@ -222,6 +259,19 @@ static json_t *reasons_json(const struct gate_reasons *reasons)
 		at += end ? n + 2 : n;
 	}
 	return list;
+}
+
+static json_t *forecast_json(const struct inspection *i)
+{
+	struct wake_forecast forecast;
+
+	if (i->rate <= 0)
+		return json_null();
+	forecast = wake_forecast(&i->opened.manifest, i->pages, i->rate);
+	return json_pack("{s:f, s:I, s:I, s:I, s:I}", "bytes_per_s", i->rate, "fixed_ms",
+			 (json_int_t)forecast.fixed_ms, "criu_ms", (json_int_t)forecast.criu_ms,
+			 "stream_ms", (json_int_t)forecast.stream_ms, "predicted_ms",
+			 (json_int_t)(forecast.fixed_ms + forecast.criu_ms + forecast.stream_ms));
 }
 
 static int print_json(const struct inspection *i, bool with_files, struct snap_error *err)
@@ -250,27 +300,55 @@ static int print_json(const struct inspection *i, bool with_files, struct snap_e
 						   "problem", i->damage.items[k].problem));
 		(void)json_object_set_new(result, "damaged", damaged);
 	}
+	(void)json_object_set_new(result, "pages",
+				  i->pages ? pages_report_json(i->pages) : json_null());
+	(void)json_object_set_new(result, "wake_forecast", forecast_json(i));
 	(void)json_object_set_new(result, "manifest", json_loadb(text, size, 0, NULL));
 	return output_json(result, err);
+}
+
+/* damage is for --verify-files to name among the rest */
+static int look_at_pages(struct inspection *i, const struct inspect_options *options,
+			 struct pages_report *report, struct snap_error *err)
+{
+	int r;
+
+	if (i->opened.manifest.pages_bytes == 0)
+		return 0;
+	r = pages_report_take(i->opened.gen_fd, report, &i->pages_err);
+	if (r == 0)
+		i->pages = report;
+	else if (!options->verify_files || i->pages_err.code != SNAP_E_CORRUPT)
+		*err = i->pages_err;
+	else
+		r = 0;
+	return r;
 }
 
 static int inspect(struct inspection *i, const struct inspect_options *options,
 		   struct snap_error *err)
 {
+	struct pages_report report = {.rows = NULL};
 	int r = opened_load_manifest(&i->opened, err);
 
 	if (r == 0)
+		r = look_at_pages(i, options, &report, err);
+	if (r == 0)
 		r = host_take(options->criu, &i->host, err);
-	if (r < 0)
+	if (r < 0) {
+		pages_report_done(&report);
 		return r;
+	}
 	r = ask_gate(i, err);
 	if (r == 0 && options->verify_files)
 		r = damage_find(i->opened.gen_fd, &i->opened.manifest, &i->damage, err);
 	if (r == 0 && options->common.json)
 		r = print_json(i, options->verify_files, err);
 	else if (r == 0)
-		print_text(i, options->verify_files);
+		print_text(i, options);
 	host_done(&i->host);
+	pages_report_done(&report);
+	i->pages = NULL;
 	return r;
 }
 
@@ -285,6 +363,8 @@ int verb_inspect(const struct verb *verb, int argc, char **argv, struct snap_err
 	if (next < 0)
 		return next == VERB_HELPED ? 0 : VERB_FAILED;
 	inspection.path = argv[next];
+	if (options.rate && wake_rate_parse(options.rate, &inspection.rate, err) < 0)
+		return VERB_FAILED;
 	r = opened_init(&inspection.opened, inspection.path, options.generation, err);
 	if (r < 0)
 		return VERB_FAILED;

@@ -47,13 +47,18 @@ static int advance_kept(struct streams *s, uint64_t n, struct snap_error *err)
 
 static int load_chunk(struct streams *s, struct snap_error *err)
 {
+	int r;
+
 	s->extent = 0;
 	s->ours.n_pages = 0;
 	if (s->chunk == s->chunks_end)
 		return 0;
 	if (atomic_load(s->merge->stop))
 		return snap_fail_plain(err, SNAP_E_INTERNAL, ECANCELED, "stopped");
-	return chunk_read(s->merge->reader, s->chunk, &s->ours_pages, err);
+	r = chunk_read(s->merge->reader, s->chunk, &s->ours_pages, err);
+	if (r < 0)
+		snap_error_prefix(err, "%s", PAGES_DATA_NAME);
+	return r;
 }
 
 static void show_extent(struct streams *s)

@@ -78,15 +78,15 @@ int chunk_read(struct chunk_reader *reader, size_t i, const unsigned char **ret,
 	int r = read_stored(reader->fd, chunk, reader->buffers);
 
 	if (r < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, -r, "cannot read chunk %zu of '%s'", i,
-				 PAGES_DATA_NAME);
+		return snap_fail(err, SNAP_E_CORRUPT, -r, "chunk %zu of %zu cannot be read", i,
+				 reader->map->n_chunks);
 	*ret = chunk_decode(chunk, reader->buffers, reader->buffers + PAGES_CHUNK_MAX, true);
 	if (*ret)
 		return 0;
 	return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
-			       "'%s' is damaged: chunk %zu of %zu at byte %" PRIu64
-			       ", %s of pid %d from 0x%" PRIx64,
-			       PAGES_DATA_NAME, i, reader->map->n_chunks, chunk->offset,
+			       "chunk %zu of %zu is damaged: byte %" PRIu64
+			       " of the file, %s of pid %d from 0x%" PRIx64,
+			       i, reader->map->n_chunks, chunk->offset,
 			       space->kind == PAGE_SPACE_TASK ? "memory" : "shared object",
 			       (int)space->pid, address);
 }

@@ -30,7 +30,7 @@ void chunk_reader_close(struct chunk_reader *reader); /* idempotent */
 
 /*
  * The bytes in memory of chunk i, good until the next call. SNAP_E_CORRUPT: it is damaged, and err
- * says which it is and where it belongs.
+ * says which it is and where it belongs, the file's name is the caller's to add.
  */
 int chunk_read(struct chunk_reader *reader, size_t i, const unsigned char **ret,
 	       struct snap_error *err);
