@@ -76,7 +76,7 @@ def captured(boxes, engine, *options):
 
 
 @pytest.mark.parametrize("compress", ["none", "zstd"])
-@pytest.mark.parametrize("kind", ["heap", "pair", "pyservice", "forktree"])
+@pytest.mark.parametrize("kind", ["heap", "pair", "shared_memory", "pyservice", "forktree"])
 def test_criu_alone_restores_what_was_exported(boxes, kind, compress):
     engine = make(boxes.programs, kind)
     store, answer = captured(boxes, engine, "--compress", compress)

@@ -133,6 +133,11 @@ def rag_path(question):
     return "/ask?" + urllib.parse.urlencode({"q": question})
 
 
+def shared_memory(programs, port=8021):
+    argv = [PYTHON, "-B", programs.fixture("shared_memory.py"), "--port", str(port)]
+    return _served("shared_memory", argv, port, path="/answer")
+
+
 def node_service(programs, port=8007, *more):
     node = shutil.which("node")
     if node is None:
