@@ -73,7 +73,6 @@ int job_capture(const struct worker_options *options, struct snap_error *err)
 		.generation = options->generation,
 		.criu = options->criu,
 		.root_pid = (pid_t)options->pid,
-		.journal_fd = fcntl(WORKER_FD_JOURNAL, F_GETFD) < 0 ? FD_NONE : WORKER_FD_JOURNAL,
 		.evacuate = page_options_index(&options->pages, PAGE_OPTION_PAGES) == 0,
 		.compress = (enum codec_choice)page_options_index(&options->pages,
 								  PAGE_OPTION_COMPRESS),
