@@ -49,8 +49,8 @@ int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_con
 int evacuation_refill(struct evacuation *evacuation, int gen_fd,
 		      const struct recovery_journal *journal, struct snap_error *err)
 {
-	/* its mappings are to be as they were: no advice */
-	struct fill_options options = {.thp = FILL_THP_NEVER};
+	/* its mappings are to be as they were: no advice, and no call in a task without a note */
+	struct fill_options options = {.filler = FILL_FILLER_WRITEV, .thp = FILL_THP_NEVER};
 	struct fill_result result;
 	int r;
 

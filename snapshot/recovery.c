@@ -137,7 +137,7 @@ static int open_generation(struct record_dropped *dropped, struct store *store,
 
 static int refill(struct record_dropped *dropped, struct snap_error *err)
 {
-	struct fill_options options = {.thp = FILL_THP_NEVER};
+	struct fill_options options = {.filler = FILL_FILLER_WRITEV, .thp = FILL_THP_NEVER};
 	snap_cleanup_close int gen_fd = FD_NONE;
 	struct store store = {.fd = FD_NONE};
 	struct fill_result result;

@@ -42,11 +42,13 @@ static void log_fill(const struct fill_result *fill)
 		LOG_UINT("huge_bytes", fill->huge_bytes),
 		LOG_UINT("advise_us", fill->advise_ns / 1000),
 		LOG_UINT("fill_us", fill->fill_ns / 1000),
+		LOG_UINT("ring_bytes", fill->ring_bytes),
+		LOG_TEXT("why", fill->why),
 	};
+	size_t n = ARRAY_LEN(fields) - (fill->why[0] == '\0');
 
 	if (fill->bytes > 0)
-		log_write(LOG_LEVEL_INFO, "wake.fill", fields, ARRAY_LEN(fields),
-			  "memory filled from page files");
+		log_write(LOG_LEVEL_INFO, "wake.fill", fields, n, "memory filled from page files");
 }
 
 static struct fill_options fill_options(const struct page_options *words)

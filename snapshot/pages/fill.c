@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -141,9 +142,11 @@ int pages_fill(const struct page_map *map, int gen_fd, const struct fill_options
 	if (r == 0) {
 		start = clock_now_ns();
 		fill.n_threads = count_threads(&fill);
-		r = fill_run_writev(&fill, err);
+		r = options->filler == FILL_FILLER_RING ? fill_run_ring(&fill, err)
+							: fill_run_writev(&fill, err);
 		ret->fill_ns = clock_now_ns() - start;
 	}
 	fill.data_fd = fd_close(fill.data_fd);
+	free(fill.filled);
 	return r;
 }

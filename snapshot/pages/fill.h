@@ -16,6 +16,7 @@
 
 #define FILL_THREADS_MAX 4U
 #define FILL_BUFFERS_MAX (64U << 20) /* bytes */
+#define FILL_WHY_MAX	 256U
 
 /* in the order of common/page_options.h */
 enum fill_filler {
@@ -57,11 +58,13 @@ struct fill_options {
 
 /* what was chosen, for the log */
 struct fill_result {
-	const char *filler;
-	const char *reader;
+	const char *filler;	/* "ring": at least a part of it */
+	const char *reader;	/* of what did not go by a ring */
+	char why[FILL_WHY_MAX]; /* why not a ring where it was asked for, "": nothing to say */
 	bool direct;
 	uint64_t huge_bytes; /* given huge-page advice */
 	uint64_t bytes;	     /* of memory filled */
+	uint64_t ring_bytes; /* of these by rings */
 	uint64_t advise_ns;
 	uint64_t fill_ns;
 };

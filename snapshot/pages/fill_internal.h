@@ -17,6 +17,8 @@ struct fill {
 	const struct page_reader_type *reader;
 	int data_fd;
 	unsigned int n_threads;
+	/* one byte a chunk, 1: filled and checked already; NULL: none is */
+	unsigned char *filled;
 	struct fill_result *result;
 };
 
@@ -30,7 +32,13 @@ void fill_sum_begin(const struct fill *fill, struct fill_sum *sum);
 void fill_sum_add(struct fill_sum *sum, const unsigned char *bytes, size_t size);
 bool fill_sum_agrees(const struct fill_sum *sum, const struct page_chunk *chunk);
 
-/* through buffers of ours and process_vm_writev (fill_writev.c) */
+/* what is not filled yet, through buffers of ours and process_vm_writev (fill_writev.c) */
 int fill_run_writev(struct fill *fill, struct snap_error *err);
+
+/*
+ * What a ring can read straight into place, by rings in the processes; the rest as above. Where no
+ * ring is to be had everything is the rest, and result->why says why (fill_ring.c).
+ */
+int fill_run_ring(struct fill *fill, struct snap_error *err);
 
 #endif

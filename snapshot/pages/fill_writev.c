@@ -66,6 +66,17 @@ static uint32_t round_to_page(uint32_t bytes)
 	return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 }
 
+static size_t next_chunk(struct shared *shared)
+{
+	const struct fill *fill = shared->fill;
+	size_t i;
+
+	do
+		i = atomic_fetch_add(&shared->next, 1);
+	while (i < fill->map->n_chunks && fill->filled && fill->filled[i]);
+	return i;
+}
+
 /* the next block of all into a free slot; nothing when there is none */
 static int begin_read(struct fill_thread *t, unsigned int slot)
 {
@@ -75,7 +86,7 @@ static int begin_read(struct fill_thread *t, unsigned int slot)
 	uint32_t left;
 
 	if (t->reading == NO_CHUNK) {
-		t->reading = atomic_fetch_add(&t->shared->next, 1);
+		t->reading = next_chunk(t->shared);
 		t->read_offset = 0;
 	}
 	block->chunk = NO_CHUNK;
