@@ -21,6 +21,7 @@ PREFIX = pathlib.Path(os.environ.get("SNAP_PREFIX", SOURCE / "build" / "prefix")
 SNAPCTL = str(BUILD / "cli" / "snapctl")
 PYTHON = "/usr/bin/python3"
 PATIENCE = 60
+VERBS = ["create", "run", "inspect", "verify", "export", "doctor", "version"]
 NOBODY = 65534
 
 ENGINE = """
@@ -185,7 +186,8 @@ def make_service():
     [], ["bogus"], ["create"], ["create", "--output", "/x"], ["create", "--bogus", "--", "true"],
     ["create", "--output", "/x", "--for", "podman", "--", "true"],
     ["create", "--output", "/x", "--user", "no.such.user", "--", "true"],
-    ["create", "--", "true"], ["inspect"], ["inspect", "a", "b"], ["verify"],
+    ["create", "--", "true"], ["export", "/x"], ["export", "--criu", "/x"],
+    ["inspect", "--rate", "fast", "/x"], ["inspect"], ["inspect", "a", "b"], ["verify"],
     ["doctor", "superfluous"], ["help", "bogus"]])
 def test_usage_error_is_one_line_and_status_2(words):
     done = snapctl(*words)
@@ -194,7 +196,7 @@ def test_usage_error_is_one_line_and_status_2(words):
     assert done.stderr.startswith("snapctl: ") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("verb", ["create", "run", "inspect", "verify", "doctor", "version"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_in_two_ways(verb):
     text = result(snapctl(verb, "--help"))
     assert text.startswith(f"Usage: snapctl {verb} ")
@@ -204,7 +206,7 @@ def test_every_verb_has_help_in_two_ways(verb):
 def test_help_lists_all_verbs_and_no_hidden_one():
     text = result(snapctl("help"))
     assert text == result(snapctl("--help"))
-    for verb in ["create", "run", "inspect", "verify", "doctor", "version"]:
+    for verb in VERBS:
         assert f"\n  {verb} " in text
     assert "__" not in text
 
@@ -563,6 +565,147 @@ def test_every_damaged_file_is_named(service):
     assert f"gen-1/criu/{pages.name} has digest " in text and f"criu/{core.name} is missing" in text
     assert json.loads(result(snapctl("inspect", "--json", "--verify-files", service.store),
                              5))["damaged"] == told["damaged"]
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def has_pages(service):
+    return (service.store / "gen-1" / "pages.dat").exists()
+
+
+@needs_criu
+@pytest.mark.parametrize("case,name,words", [
+    ("content", "pages.dat", "chunk 0 of "), ("short", "pages.dat", " bytes, pages.map says "),
+    ("gone", "pages.dat", "is missing"), ("open", "pages.dat", "mode 0644"),
+    ("map", "pages.map", "has digest ")])
+def test_damaged_page_files_are_named(service, case, name, words):
+    result(service.create())
+    assert has_pages(service)
+    data, table = (service.store / "gen-1" / part for part in ("pages.dat", "pages.map"))
+    if case == "content":
+        flip(data, 9)
+    elif case == "short":
+        data.write_bytes(data.read_bytes()[:-4096])
+    elif case == "gone":
+        data.unlink()
+    elif case == "open":
+        data.chmod(0o644)
+    else:
+        flip(table, 70)
+    damaged = json.loads(result(snapctl("verify", "--json", service.store), 5))["damaged"]
+    assert [item["name"] for item in damaged] == [name]
+    assert words in damaged[0]["problem"]
+    assert f"gen-1/{name} " in result(snapctl("verify", service.store), 5)
+    assert json.loads(result(snapctl("inspect", "--json", "--verify-files", service.store),
+                             5))["damaged"] == damaged
+    to = service.folder / "images"
+    done = snapctl("export", "--criu", to, service.store)
+    if case != "open":
+        assert done.returncode == 5 and done.stdout == ""
+        assert not to.exists()
+
+
+@needs_criu
+def test_file_beside_the_page_files_is_damage(service):
+    result(service.create())
+    (service.store / "gen-1" / "pages.old").write_bytes(b"x")
+    assert "pages.old is not in the manifest" in result(snapctl("verify", service.store), 5)
+
+
+@needs_criu
+def test_inspection_tells_what_became_of_memory(service):
+    result(service.create())
+    pages = json.loads(result(snapctl("inspect", "--json", service.store)))["pages"]
+    rows = pages["mappings"]
+    for key in ("stored_bytes", "zero_bytes", "shared_bytes", "kept_bytes", "data_bytes"):
+        assert pages[key] == sum(row[key] for row in rows), key
+    assert 0 < pages["data_bytes"] <= pages["file_bytes"]
+    assert pages["memory_bytes"] == pages["stored_bytes"] > 1 << 20
+    sizes = [sum(row[f"{kind}_bytes"] for kind in ("stored", "zero", "shared", "kept"))
+             for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    assert any("stack" in row["kept"] and row["name"] == "[stack]" for row in rows)
+    text = result(snapctl("inspect", service.store))
+    top = text.partition("pages        ")[2].splitlines()
+    assert top[1].split() == ["stored", "in", "file", "zero", "shared", "CRIU", "pid", "mapping"]
+    assert top[12].endswith(f"{len(rows) - 10} more, --all shows them")
+    assert top[13].endswith("in total")
+    whole = result(snapctl("inspect", "--all", service.store))
+    assert len(whole.splitlines()) == len(text.splitlines()) + len(rows) - 10 - 1
+
+
+@needs_criu
+def test_forecast_is_fixed_and_bytes_by_rate(service):
+    result(service.create())
+    slow, fast = (json.loads(result(snapctl("inspect", "--json", "--rate", rate, service.store)))
+                  for rate in ("0.01", "1000"))
+    pages, told = slow["pages"], slow["wake_forecast"]
+    assert told["bytes_per_s"] == 1e7
+    assert told["stream_ms"] >= pages["data_bytes"] / 1e7 * 1e3
+    assert told["predicted_ms"] == told["fixed_ms"] + told["criu_ms"] + told["stream_ms"]
+    assert fast["wake_forecast"]["predicted_ms"] < told["predicted_ms"]
+    assert "would wake   in about " in result(snapctl("inspect", "--rate", "2", service.store))
+    assert json.loads(result(snapctl("inspect", "--json", service.store)))["wake_forecast"] is None
+
+
+@needs_criu
+def test_snapshot_without_pages_says_so(service):
+    env = clean_env(SNAPINIT_PAGES="off")
+    result(service.create(env=env))
+    assert not has_pages(service)
+    seen = json.loads(result(snapctl("inspect", "--json", "--rate", "1", service.store)))
+    assert seen["pages"] is None
+    assert seen["wake_forecast"]["stream_ms"] == 0 < seen["wake_forecast"]["criu_ms"]
+    assert "pages        none, all memory is in CRIU's images" in result(
+        snapctl("inspect", service.store))
+    told = json.loads(result(snapctl("export", "--json", "--criu", service.folder / "images",
+                                     service.store)))
+    assert told["merged_bytes"] == 0
+    names = [path.name for path in (service.store / "gen-1" / "criu").iterdir()]
+    assert sorted(names) == sorted(path.name for path in (service.folder / "images").iterdir())
+
+
+@needs_criu
+def test_export_tells_how_to_restore(service):
+    result(service.create("--for", "docker"))
+    to = service.folder / "images"
+    told = json.loads(result(snapctl("export", "--json", "--criu", to, service.store)))
+    assert told["schema"] == "snapctl.export/v1" and told["generation"] == "gen-1"
+    assert told["files"] == len(list(to.iterdir()))
+    assert told["bytes"] == sum(path.stat().st_size for path in to.iterdir())
+    words = told["restore"]
+    assert words[:2] == ["criu", "restore"] and words[words.index("--images-dir") + 1] == str(to)
+    assert "--unprivileged" in words
+    assert sum(word.startswith("--inherit-fd=fd[") for word in words) == 3
+    again = snapctl("export", "--criu", service.folder / "other", "--generation", "gen-1",
+                    service.store)
+    line, command = result(again).splitlines()
+    assert line.startswith(f"{service.store} gen-1 {service.folder}/other ")
+    assert command.startswith("criu restore ") and "'--inherit-fd=fd[0]:pipe:[" in command
+
+
+@needs_criu
+@pytest.mark.parametrize("name,status", [("TERM", 143), ("INT", 130)])
+def test_interrupted_export_leaves_nothing(service, name, status):
+    result(service.create())
+    to = service.folder / "images"
+    for attempt in range(40):
+        with subprocess.Popen([SNAPCTL, "export", "--criu", to, service.store], env=clean_env(),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            time.sleep(0.001 + 0.0005 * attempt)
+            process.send_signal(getattr(signal, f"SIG{name}"))
+            ended = process.wait(PATIENCE)
+        if ended == status:
+            assert not to.exists()
+            return
+        if to.exists():
+            assert ended == 0
+            shutil.rmtree(to)
+    pytest.skip("never interrupted in time")
 
 
 @needs_criu
