@@ -145,11 +145,12 @@ static bool is_zero(const unsigned char *page)
 
 static int note_page(struct writer_thread *t, size_t first, uint64_t address)
 {
-	struct page_extent *last = &t->found.extents[t->found.n_extents - 1];
 	struct page_extent extent = {.address = address, .n_pages = 1};
+	struct page_extent *last = NULL;
 
-	if (t->found.n_extents > first &&
-	    last->address + (uint64_t)last->n_pages * PAGE_BYTES == address) {
+	if (t->found.n_extents > first)
+		last = &t->found.extents[t->found.n_extents - 1];
+	if (last && last->address + (uint64_t)last->n_pages * PAGE_BYTES == address) {
 		last->n_pages++;
 		return 0;
 	}
