@@ -56,6 +56,14 @@ int descendants_kill(const struct descendants_spare *spare)
 	return r < 0 ? r : scan.found;
 }
 
+int descendants_count(const struct descendants_spare *spare)
+{
+	struct scan scan = {.spare = spare, .self = getpid()};
+	int r = procfs_each_pid(look_at, &scan);
+
+	return r < 0 ? r : scan.found;
+}
+
 static int look_at_session(pid_t pid, void *arg)
 {
 	struct scan *scan = arg;

@@ -25,6 +25,9 @@ struct descendants_spare {
  */
 int descendants_kill(const struct descendants_spare *spare);
 
+/* how many that would reach; nobody is signalled */
+int descendants_count(const struct descendants_spare *spare);
+
 /*
  * KILL what a dead worker left of its session: CRIU, and what CRIU forked, which no death signal
  * reaches. The worker leads a session of its own, and the engine never runs in it.

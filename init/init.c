@@ -40,6 +40,7 @@
 #define WORKER_RETIRE_MS  5000 /* from its last word to KILL */
 #define WORKER_DISMISS_MS 1000 /* to take back what it has half made */
 #define WORKER_HANG_UP_MS 1000 /* from the end of its socket to KILL */
+#define SWEEP_PATIENCE_MS 2000 /* for a CRIU that takes itself out of the tree, to KILL */
 #define SWEEP_AGAIN_MS	  50   /* a sweep is repeated at every death; this is for a lost one */
 #define DRAIN_STALL_MS	  2000
 
@@ -62,7 +63,8 @@ struct init {
 
 	enum supervisor_sweep sweep;
 	struct descendants_spare spare;
-	uint64_t drain_moved; /* stdio_moved() when the drain last made progress */
+	uint64_t sweep_kill_at; /* until then it is only waited for their end */
+	uint64_t drain_moved;	/* stdio_moved() when the drain last made progress */
 	bool draining;
 };
 
@@ -276,9 +278,12 @@ static void op_sweep(void *world, enum supervisor_sweep what)
 
 	init->sweep = what;
 	init->spare = (struct descendants_spare){.root = 0};
-	if (what == SWEEP_INTRUDERS)
-		init->spare = (struct descendants_spare){.root = init->engine.pid,
-							 .since = init->worker.since};
+	init->sweep_kill_at = 0;
+	if (what != SWEEP_INTRUDERS)
+		return;
+	init->sweep_kill_at = deadline_after_ms(SWEEP_PATIENCE_MS);
+	init->spare =
+		(struct descendants_spare){.root = init->engine.pid, .since = init->worker.since};
 }
 
 static void op_drain(void *world)
@@ -352,6 +357,15 @@ static int on_worker(struct loop_source *source, uint32_t events)
 	return 0;
 }
 
+/* mending gives it time, then kills it */
+static bool worker_leaves_criu_in_tree(const struct init *init)
+{
+	enum supervisor_state state = init->supervisor.state;
+
+	return init->options->capture != CAPTURE_EXIT &&
+	       (state == STATE_FROZEN || state == STATE_MENDING);
+}
+
 static void on_death(pid_t pid, int status, void *arg)
 {
 	struct init *init = arg;
@@ -367,7 +381,8 @@ static void on_death(pid_t pid, int status, void *arg)
 		bool active = worker_is_active(worker);
 
 		worker_forget(worker);
-		descendants_kill_session(pid);
+		if (!worker_leaves_criu_in_tree(init))
+			descendants_kill_session(pid);
 		if (active)
 			tell(init, &(struct event){.type = EVENT_WORKER_EXIT, .status = status});
 	} else {
@@ -413,7 +428,13 @@ static int on_notify(struct loop_source *source, uint32_t events)
 
 static void continue_sweep(struct init *init)
 {
-	if (init->sweep != SWEEP_NOTHING && descendants_kill(&init->spare) == 0)
+	int left;
+
+	if (init->sweep == SWEEP_NOTHING)
+		return;
+	left = deadline_left_ms(init->sweep_kill_at) > 0 ? descendants_count(&init->spare)
+							 : descendants_kill(&init->spare);
+	if (left == 0)
 		tell(init, &(struct event){.type = EVENT_CLEAN});
 }
 

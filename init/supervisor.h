@@ -81,7 +81,8 @@ struct event {
 
 enum supervisor_sweep {
 	SWEEP_NOTHING,
-	SWEEP_INTRUDERS, /* all but the engine's tree and what is older than the worker */
+	SWEEP_INTRUDERS, /* all but the engine's tree and what is older than the worker; they may
+			  * end by themselves first */
 	SWEEP_ALL,
 };
 

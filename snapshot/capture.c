@@ -383,7 +383,7 @@ static int hold_quiet(struct capture *c, struct snap_error *err)
 static int step_freeze(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
-	struct criu_start start = {0};
+	struct criu_start start = {.outlives_us = true};
 	int r = criu_session_open(&c->program, &start, &c->session, err);
 
 	if (r < 0)
@@ -472,8 +472,8 @@ static int on_notify(const char *script, pid_t pid, void *arg)
 	int r;
 
 	(void)pid;
-	if (strcmp(script, "network-lock") == 0) /* it has attached to every thread */
-		return steps_fault("dump-attached", &c->notify_err);
+	if (strcmp(script, "pre-dump") == 0)
+		return steps_fault("dump-begun", &c->notify_err);
 	if (strcmp(script, "post-dump") != 0)
 		return 0;
 	r = note_tree(c, &c->tree, &c->notify_err);

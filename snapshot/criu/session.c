@@ -58,13 +58,17 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	const char *const args[] = {"swrk", number, NULL};
 	int pair[2], r;
 	unsigned int n = 0;
+	sigset_t pipe_only;
 	struct process_spec spec = {
 		.close_fds = true,
-		.death_signal = SIGKILL,
+		.death_signal = start->outlives_us ? 0 : SIGKILL,
+		.ignored = start->outlives_us ? &pipe_only : NULL,
 		.prepare = prepare_child,
 		.prepare_arg = &runtime_fd,
 	};
 
+	(void)sigemptyset(&pipe_only);
+	(void)sigaddset(&pipe_only, SIGPIPE);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot make a socket pair");
 	ours = pair[0];

@@ -44,6 +44,12 @@ struct criu_inherit {
 struct criu_start {
 	int inherit[CRIU_INHERIT_MAX];
 	unsigned int n_inherit;
+	/*
+	 * Our death does not end it: at its next word to us it finds nobody and takes itself out of
+	 * the tree in good order. Killed in mid-dump it would leave threads at a trap, of which the
+	 * kernel makes a deadly signal.
+	 */
+	bool outlives_us;
 };
 
 struct criu_options {
