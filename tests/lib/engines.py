@@ -112,6 +112,10 @@ def heap_engine(programs, port=8009, *more):
     return _fixture(programs, "heap_engine", port, *more, path="/touch")
 
 
+def random_tree(programs, port, seed, *more):
+    return _fixture(programs, "random_tree", port, "--seed", str(seed), *more)
+
+
 def pyservice(programs, port=8006):
     argv = [PYTHON, "-B", programs.fixture("pyservice.py"), "--port", str(port)]
     return _served("pyservice", argv, port, path="/answer")
