@@ -47,7 +47,7 @@ CACHES, THPS = ("warm", "evicted"), ("auto", "never")
 
 
 def fillers():
-    """'ring' once this worker has it: a known word that is not there yet is answered by a failure."""
+    """SNAP_FILLERS=writev,ring: for a worker that has the ring."""
     return tuple(os.environ.get("SNAP_FILLERS", "writev").split(","))
 
 
@@ -165,6 +165,7 @@ class Snapshot:
         self.hashes = {}
         self.rss = self.pss = 0
         os.mkdir(self.store, 0o700)
+        # SNAP_CAPTURE_WORDS="--pages off": is a difference the page path's or CRIU's own?
         words = ("--compress", codec, *os.environ.get("SNAP_CAPTURE_WORDS", "").split())
         with self.start(capture="first-boot", extra=words) as start:
             start.wait_http(engine.port, "/health")
@@ -181,7 +182,6 @@ class Snapshot:
                 compare(before[thp], self.hashes[thp], "running on after the capture",
                         self.volatile)
             assert start.wait_http(engine.port, "/check") == b"PASS\n"
-        self.verified = not start.records("capture.unverified")
 
     def start(self, **options):
         return self.bench.start(self.store, self.engine, **options)
@@ -304,7 +304,8 @@ def test_memory_shared_by_fork_stays_shared(module_bench, disk):
     assert snapshot.rss > 2 * snapshot.pss, "nothing is shared in this tree"
     with snapshot.woken(PLAIN) as start:
         pss = smaps_sum(start, "Pss")
-    assert abs(pss - snapshot.pss) <= PSS_SLACK * snapshot.pss, (pss, snapshot.pss)
+    # zeros that were written are not there any more: less is no fault
+    assert pss <= (1 + PSS_SLACK) * snapshot.pss, (pss, snapshot.pss)
 
 
 @pytest.mark.parametrize("half", [(), ("--zero-half",)], ids=["dense", "zero half"])
