@@ -32,6 +32,7 @@
 #include "snapshot/task/hold.h"
 #include "snapshot/task/sockets.h"
 #include "snapshot/task/tree.h"
+#include "snapshot/task/xcomp.h"
 
 #define ENGINE_STEP_MS	  60000U /* warm-up and oracle, each */
 #define QUIET_POLL_MS	  20U
@@ -341,8 +342,11 @@ static int hold(struct capture *c, struct snap_error *err)
 
 static int let_run(struct capture *c, struct snap_error *err)
 {
-	int r = recovery_forget(&c->journal);
+	int r = c->held ? xcomp_put_configs(&c->m, err) : 0;
 
+	if (r < 0)
+		return r;
+	r = recovery_forget(&c->journal);
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot clear the journal");
 	r = steps_fault("forgotten", err);
@@ -368,11 +372,17 @@ static int hold_quiet(struct capture *c, struct snap_error *err)
 
 		if (r == 0)
 			r = audit(c, &c->tree, &report, err);
-		if (r < 0 || is_acceptable(c, &report))
+		if (r < 0)
 			return r;
-		if (!audit_only_transient(&report) || deadline_left_ms(deadline) == 0)
+		if (is_acceptable(c, &report)) {
+			r = xcomp_collect(&c->tree, recovery_note_thread, &c->journal, &c->m, err);
+			if (r != -EBUSY || deadline_left_ms(deadline) == 0)
+				return r;
+		} else if (!audit_only_transient(&report) || deadline_left_ms(deadline) == 0) {
 			return refuse(&report, err);
+		}
 		r = let_run(c, err);
+		(void)usleep(RETRY_POLL_MS * 1000);
 		if (r == 0)
 			r = await_quiet(c, deadline, RETRY_POLL_MS, &report, &resident, err);
 		if (r < 0)

@@ -74,6 +74,8 @@ static void done_lists(struct manifest *m)
 	free(m->listeners);
 	free(m->images);
 	free(m->pids);
+	free(m->xcomp);
+	free(m->tile_configs);
 }
 
 void manifest_done(struct manifest *m)

@@ -68,6 +68,18 @@ struct manifest_image {
 	char digest[33]; /* XXH3-128 in hex: accidental damage, not trust */
 };
 
+/* XSAVE components that a process had to ask the kernel for: Intel's AMX (task/xcomp.h) */
+struct manifest_xcomp {
+	int32_t pid;
+	uint64_t permissions; /* a bit for each component */
+};
+
+/* how a thread has divided its AMX tiles */
+struct manifest_tile_config {
+	int32_t tid;
+	char config[129]; /* the 64 bytes of LDTILECFG in hex */
+};
+
 struct manifest_identity {
 	struct string_list argv;
 	char *cwd;
@@ -121,6 +133,10 @@ struct manifest {
 	int32_t root_pid;
 	int32_t *pids; /* every pid, tid, pgrp and session of the tree, sorted */
 	size_t n_pids;
+	struct manifest_xcomp *xcomp; /* ascending by pid, NULL: none, mostly */
+	size_t n_xcomp;
+	struct manifest_tile_config *tile_configs; /* ascending by tid; NULL: none */
+	size_t n_tile_configs;
 	bool tree_has_filter; /* some task had a seccomp filter */
 	uint64_t resident_bytes;
 	uint64_t snapshot_bytes;

@@ -148,6 +148,18 @@ static const struct field image_fields[] = {
 	END,
 };
 
+static const struct field xcomp_fields[] = {
+	AT(FIELD_I32, manifest_xcomp, pid, .min = 1, .max = PID_LIMIT),
+	AT(FIELD_MASK, manifest_xcomp, permissions),
+	END,
+};
+
+static const struct field tile_config_fields[] = {
+	AT(FIELD_I32, manifest_tile_config, tid, .min = 1, .max = PID_LIMIT),
+	AT(FIELD_HEX, manifest_tile_config, config, .length = 128),
+	END,
+};
+
 static const struct field manifest_fields[] = {
 	AT(FIELD_U32, manifest, schema, .min = MANIFEST_SCHEMA, .max = MANIFEST_SCHEMA),
 	STRING(manifest, snapinit_version, NAME_MAX_BYTES, rule_not_empty),
@@ -167,6 +179,10 @@ static const struct field manifest_fields[] = {
 		.size = sizeof(struct manifest_image)),
 	AT(FIELD_I32, manifest, root_pid, .min = 1, .max = PID_LIMIT),
 	AT_LIST(FIELD_I32S, manifest, pids, .min = 1, .max = PID_LIMIT),
+	AT_LIST(FIELD_OBJECTS, manifest, xcomp, .fields = xcomp_fields,
+		.size = sizeof(struct manifest_xcomp), .optional = true),
+	AT_LIST(FIELD_OBJECTS, manifest, tile_configs, .fields = tile_config_fields,
+		.size = sizeof(struct manifest_tile_config), .optional = true),
 	AT(FIELD_BOOL, manifest, tree_has_filter),
 	BYTES(manifest, resident_bytes),
 	BYTES(manifest, snapshot_bytes),
@@ -503,6 +519,7 @@ static bool is_measured(const char *text, size_t size)
 
 /* what a snapshot may need of its reader; one that does not know it must not wake it */
 #define REQUIRES_PAGES "pages" /* content of memory lies in pages.map and pages.dat */
+#define REQUIRES_XCOMP "xcomp" /* processes get permissions, threads tile configurations back */
 
 static int check_requirement(struct place *place, const json_t *need, size_t i)
 {
@@ -510,7 +527,8 @@ static int check_requirement(struct place *place, const json_t *need, size_t i)
 		(void)place_enter_item(place, i);
 		return place_fail(place, "not a string");
 	}
-	if (strcmp(json_string_value(need), REQUIRES_PAGES) == 0)
+	if (strcmp(json_string_value(need), REQUIRES_PAGES) == 0 ||
+	    strcmp(json_string_value(need), REQUIRES_XCOMP) == 0)
 		return 0;
 	(void)snap_fail(place->err, SNAP_E_INCOMPATIBLE, 0,
 			"manifest requires '%.64s', which this snapinit does not know",
@@ -559,6 +577,41 @@ static int check_pages(struct place *place, const struct manifest *m)
 	if (has_map)
 		return place_fail(place, "0, but images name pages.map");
 	return place_fail(place, "%" PRIu64 ", but images do not name pages.map", m->pages_bytes);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* entry i of a list is about task id, the one before it about last */
+static int check_task(struct place *place, const struct manifest *m, const char *list, size_t i,
+		      int32_t last, int32_t id)
+{
+	bool is_known = m->n_pids > 0 && bsearch(&id, m->pids, m->n_pids, sizeof(id), by_number);
+
+	if (is_known && (i == 0 || id > last))
+		return 0;
+	(void)place_enter(place, list);
+	(void)place_enter_item(place, i);
+	if (!is_known)
+		return place_fail(place, "%d is not in pids", (int)id);
+	return place_fail(place, "not in ascending order");
+}
+
+static int check_xcomp(struct place *place, const struct manifest *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < m->n_xcomp; i++)
+		r = check_task(place, m, "xcomp", i, i > 0 ? m->xcomp[i - 1].pid : 0,
+			       m->xcomp[i].pid);
+	for (size_t i = 0; r == 0 && i < m->n_tile_configs; i++)
+		r = check_task(place, m, "tile_configs", i, i > 0 ? m->tile_configs[i - 1].tid : 0,
+			       m->tile_configs[i].tid);
+	return r;
 }
 
 static int check_listeners(struct place *place, const struct manifest *m)
@@ -611,7 +664,8 @@ static int check_relations(struct place *place, const struct manifest *m)
 		(void)place_enter(place, "root_pid");
 		return place_fail(place, "%d is not in pids", (int)m->root_pid);
 	}
-	return check_listeners(place, m);
+	r = check_xcomp(place, m);
+	return r < 0 ? r : check_listeners(place, m);
 }
 
 /* jansson quotes what it read: our messages are one line of plain text */
@@ -798,6 +852,21 @@ static char *add_newline(char *text)
 	return bigger;
 }
 
+static int add_requires(json_t *json, const struct manifest *m)
+{
+	json_t *needs = json_array();
+	int r = 0;
+
+	if (m->pages_bytes > 0)
+		r = write_item(needs, json_string(REQUIRES_PAGES));
+	if (r == 0 && (m->n_xcomp > 0 || m->n_tile_configs > 0))
+		r = write_item(needs, json_string(REQUIRES_XCOMP));
+	if (r == 0 && json_array_size(needs) > 0)
+		r = json_object_set(json, "requires", needs);
+	json_decref(needs);
+	return r;
+}
+
 int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_size,
 		    struct snap_error *err)
 {
@@ -805,8 +874,7 @@ int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_size,
 	json_t *json = write_object(&place, manifest_fields, (const char *)m);
 	char *text;
 
-	if (json && m->pages_bytes > 0 &&
-	    json_object_set_new(json, "requires", json_pack("[s]", REQUIRES_PAGES)) < 0) {
+	if (json && add_requires(json, m) < 0) {
 		json_decref(json);
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write manifest.json");
 	}

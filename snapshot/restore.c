@@ -19,6 +19,7 @@
 #include "snapshot/fingerprint.h"
 #include "snapshot/images.h"
 #include "snapshot/task/tree.h"
+#include "snapshot/task/xcomp.h"
 #include "snapshot/temporary.h"
 #include "snapshot/trusted.h"
 
@@ -317,6 +318,13 @@ static int step_fill(void *context, struct snap_error *err)
 	return pages_fill(&c->pages, c->gen_fd, &c->config->fill, &c->result->fill, err);
 }
 
+static int step_xcomp(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+
+	return xcomp_restore(&c->m, err);
+}
+
 int restore_continue(pid_t root, struct snap_error *err)
 {
 	struct task_tree tree = {0};
@@ -389,6 +397,7 @@ static const struct step restore_steps[] = {
 	{"files", step_files, undo_files},
 	{"criu", step_criu, undo_criu_start},
 	{"fill", step_fill, NULL},
+	{"xcomp", step_xcomp, NULL},
 	{"digests", step_digests, NULL},
 	{"resume", step_resume, NULL},
 	{"answer", step_answer, NULL},

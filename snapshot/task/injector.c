@@ -291,6 +291,30 @@ int injector_attach(pid_t tid, const struct injector_options *options, struct in
 	return 0;
 }
 
+static bool has_filters(pid_t tid)
+{
+	char mode[8];
+
+	return procfs_status_field(tid, "Seccomp", mode, sizeof(mode)) == 0 &&
+	       strcmp(mode, "0") != 0;
+}
+
+int injector_attach_past_filters(pid_t tid, const struct injector_options *options,
+				 struct injector *ret, bool *ret_filtered, struct snap_error *err)
+{
+	struct injector_options own = options ? *options : (struct injector_options){0};
+	int r;
+
+	*ret_filtered = false;
+	own.suspend_seccomp = has_filters(tid);
+	r = injector_attach(tid, &own, ret, err);
+	if (r != -EPERM || !own.suspend_seccomp)
+		return r;
+	*ret_filtered = true;
+	own.suspend_seccomp = false;
+	return injector_attach(tid, &own, ret, err);
+}
+
 static bool is_info_of_our_call(const struct injector *injector, const siginfo_t *info)
 {
 	return info->si_signo == SIGSYS && info->si_code == SI_CODE_SECCOMP && injector->changed &&
@@ -589,6 +613,13 @@ int injector_attach(pid_t tid, const struct injector_options *options, struct in
 	(void)options;
 	*ret = (struct injector){0};
 	return fail_machine(err);
+}
+
+int injector_attach_past_filters(pid_t tid, const struct injector_options *options,
+				 struct injector *ret, bool *ret_filtered, struct snap_error *err)
+{
+	*ret_filtered = false;
+	return injector_attach(tid, options, ret, err);
 }
 
 int injector_call(struct injector *injector, long number, const uint64_t args[6],

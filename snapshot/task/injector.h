@@ -73,6 +73,13 @@ int injector_attach(pid_t tid, const struct injector_options *options, struct in
 		    struct snap_error *err);
 
 /*
+ * The same; filters that the thread has are suspended where we may, else *ret_filtered: they will
+ * see our calls, and may answer them with death.
+ */
+int injector_attach_past_filters(pid_t tid, const struct injector_options *options,
+				 struct injector *ret, bool *ret_filtered, struct snap_error *err);
+
+/*
  * One system call in the thread. 0 and *ret_value (negative errno of the call included; a call
  * that a signal broke off: -EINTR; one that a seccomp filter answered with a signal: -ENOSYS, and
  * the signal is dropped), or negative errno when the call could not be made: the thread

@@ -17,6 +17,7 @@
 #include "snapshot/steps.h"
 #include "snapshot/task/injector.h"
 #include "snapshot/task/procmaps.h"
+#include "snapshot/task/scratch.h"
 #include "snapshot/task/threads.h"
 #include "snapshot/task/tree.h"
 
@@ -24,14 +25,13 @@
 #	define PR_GET_TID_ADDRESS 40
 #endif
 
-#define MAPPINGS_MAX	 (1U << 20)
-#define PAGES_MAX	 (TREE_TASKS_MAX * 16U)
-#define RED_ZONE_BYTES	 128U /* below sp, the function's own (x86-64 ABI) */
-#define STACK_PAGES	 5U
-#define SCRATCH_BELOW_SP 512U
-#define RSEQ_BYTES_MIN	 32U
-#define ROBUST_BYTES	 24U /* struct robust_list_head */
-#define CLEAR_TID_BYTES	 4U
+#define MAPPINGS_MAX	(1U << 20)
+#define PAGES_MAX	(TREE_TASKS_MAX * 16U)
+#define RED_ZONE_BYTES	128U /* below sp, the function's own (x86-64 ABI) */
+#define STACK_PAGES	5U
+#define RSEQ_BYTES_MIN	32U
+#define ROBUST_BYTES	24U /* struct robust_list_head */
+#define CLEAR_TID_BYTES 4U
 
 struct mapping {
 	uint64_t start;
@@ -190,43 +190,24 @@ static int keep_robust_list(struct collector *c, pid_t tid)
 	return keep_bytes(c, head, ROBUST_BYTES, KEPT_THREAD);
 }
 
-/* where the kernel may write eight bytes without any change to the mappings; 0: nowhere */
+/* 0: nowhere */
 static uint64_t find_scratch(const struct collector *c, uint64_t sp)
 {
 	const struct mapping *mapping = stack_mapping(c, sp);
-	uint64_t at = (sp - SCRATCH_BELOW_SP) & ~(uint64_t)(sizeof(uint64_t) - 1);
 
-	if (!mapping || !mapping->private_writable)
-		return 0;
-	/* below its start a stack would grow */
-	return at >= mapping->start && at < sp ? at : mapping->start;
+	return mapping && mapping->private_writable ? scratch_place(mapping->start, sp) : 0;
 }
 
 /* 0 and *ret, which is 0 where the kernel does not tell it; negative errno: the thread is lost */
 static int ask_clear_tid(struct injector *injector, uint64_t scratch, uint64_t *ret,
 			 struct snap_error *err)
 {
-	uint64_t args[6] = {PR_GET_TID_ADDRESS, scratch};
 	int64_t value;
-	long saved, told;
-	int r;
+	int r = scratch_ask(injector, scratch, SYS_prctl, PR_GET_TID_ADDRESS, &value, ret, err);
 
-	*ret = 0;
-	errno = 0;
-	saved = ptrace(PTRACE_PEEKDATA, injector->tid, (void *)scratch, NULL);
-	if (errno != 0)
-		return 0;
-	r = injector_call(injector, SYS_prctl, args, &value, err);
-	if (r < 0)
-		return r;
-	errno = 0;
-	told = ptrace(PTRACE_PEEKDATA, injector->tid, (void *)scratch, NULL);
-	if (value == 0 && errno == 0)
-		*ret = (uint64_t)told;
-	if (ptrace(PTRACE_POKEDATA, injector->tid, (void *)scratch, (void *)saved) < 0)
-		return snap_fail(err, SNAP_E_DUMP, errno, "cannot put a word of thread %d back",
-				 (int)injector->tid);
-	return 0;
+	if (r == 0 && value != 0)
+		*ret = 0;
+	return r;
 }
 
 /* scratch 0: do not ask */
@@ -290,20 +271,12 @@ static int keep_of_attached(struct collector *c, struct injector *injector, bool
 	return r;
 }
 
-static bool has_seccomp(pid_t tid)
-{
-	char mode[8];
-
-	return procfs_status_field(tid, "Seccomp", mode, sizeof(mode)) == 0 &&
-	       strcmp(mode, "0") != 0;
-}
-
 static int look_at_thread(pid_t tid, void *arg)
 {
 	struct collector *c = arg;
 	struct injector_options options = {
 		.syscall_at = c->syscall_at, .note = c->note, .note_arg = c->note_arg};
-	bool may_call = true;
+	bool is_filtered;
 	struct injector injector;
 	struct proc_stat stat;
 	int r = procfs_stat(tid, &stat), detached;
@@ -316,15 +289,9 @@ static int look_at_thread(pid_t tid, void *arg)
 		return snap_fail_plain(c->err, SNAP_E_INTERNAL, EBUSY,
 				       "thread %d is not stopped but in state %c", (int)tid,
 				       stat.state);
-	options.suspend_seccomp = has_seccomp(tid);
-	r = injector_attach(tid, &options, &injector, c->err);
-	if (r == -EPERM && options.suspend_seccomp) {
-		options.suspend_seccomp = false;
-		may_call = false;
-		r = injector_attach(tid, &options, &injector, c->err);
-	}
+	r = injector_attach_past_filters(tid, &options, &injector, &is_filtered, c->err);
 	if (r == 0)
-		r = keep_of_attached(c, &injector, may_call);
+		r = keep_of_attached(c, &injector, !is_filtered);
 	detached = injector_detach(&injector);
 	if (r == 0 && detached < 0)
 		r = snap_fail(c->err, SNAP_E_DUMP, -detached, "cannot let thread %d go", (int)tid);
