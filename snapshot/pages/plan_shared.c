@@ -166,11 +166,15 @@ static int plan_content(struct pages_plan *plan, int fd, uint64_t size, struct p
 	return pages_plan_add_drop(plan, &(struct pages_drop){.space = run.space, .end = size});
 }
 
-static uint32_t kept_object(int fd)
+/*
+ * What only a mapping leads to (/proc/PID/map_files) cannot be filled from a user namespace, where
+ * a snapshot may be verified or woken: CRIU carries it.
+ */
+static uint32_t kept_object(const struct page_space *space, int fd)
 {
 	int seals = fd < 0 ? 0 : fcntl(fd, F_GET_SEALS);
 
-	if (fd < 0)
+	if (fd < 0 || space->fd < 0)
 		return PAGE_KEPT_UNREACHABLE;
 	return seals > 0 && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) ? PAGE_KEPT_SEALED : 0;
 }
@@ -182,7 +186,7 @@ static int plan_object(struct pages_plan *plan, struct object *object, struct sn
 		.pid = object->space.pid,
 		.shared = 1,
 		.prot = object->prot,
-		.kept = kept_object(fd),
+		.kept = kept_object(&object->space, fd),
 	};
 	struct stat st = {0};
 	int r = 0;
