@@ -202,7 +202,7 @@ static int send_request(struct criu_session *session, const CriuReq *req, struct
 	(void)criu_req__pack(req, packet);
 	n = send(session->sock, packet, size, MSG_NOSIGNAL);
 	if (n < 0)
-		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot send to CRIU");
+		return snap_fail(err, SNAP_E_DUMP, errno, "CRIU ended without taking a request");
 	return 0;
 }
 
