@@ -18,10 +18,11 @@ import pytest
 from lib import engines, namespaces
 from lib.starts import read_text, status_field, wait_until
 
-CAPTURE_STEPS = ("rights", "ready", "warm-up", "oracle", "store", "quiet", "freeze", "dump", "seal",
-                 "verify", "publish")
-WAKE_STEPS = ("open", "criu-start", "gate", "budget", "digests-start", "files", "criu", "digests",
-              "resume", "answer")
+CAPTURE_STEPS = ("rights", "ready", "warm-up", "oracle", "store", "quiet", "freeze", "evacuate",
+                 "dump", "resume", "seal", "verify", "publish")
+WAKE_STEPS = ("open", "criu-start", "gate", "budget", "digests-start", "pages", "files", "criu",
+              "fill", "digests", "resume", "answer")
+FILL_POINTS = ("pages", "files", "criu", "fill-half", "fill", "digests", "resume")
 CAUSES = {"fail": "SNAPINIT_FAULT", "kill": "signal 9|killed|died|ended", "hang": "longer|time|late"}
 
 
@@ -127,16 +128,40 @@ def test_wake_that_breaks_at_a_step_ends_in_an_engine(bench, good, full, step, h
         assert start.wait_record("wake.done", "boot.cold")["event"] == "wake.done", start.tail()
 
 
+@pytest.fixture(scope="module")
+def good_heap(module_bench, programs):
+    """A good snapshot whose memory is in page files."""
+    engine = engines.heap_engine(programs, 8009, "--heap", "24M", "--shm", "4M", "--threads", "8")
+    store, answer = module_bench.captured(engine)
+    assert os.path.getsize(os.path.join(store, "gen-1/pages.dat")) >= 24 << 20
+    return store, engine, answer
+
+
+@pytest.mark.parametrize("how", ["fail", "kill"])
+@pytest.mark.parametrize("point", FILL_POINTS)
+def test_wake_that_breaks_around_the_fill_leaves_nothing(bench, good_heap, point, how):
+    """A tree that has only half of its memory is never let run."""
+    store, engine, answer = good_heap
+    kept = sorted(os.listdir(store))
+    with bench.start(store, engine, env={"SNAPINIT_FAULT": f"wake.{point}={how}"}) as start:
+        assert_cold_after(start, engine, answer, CAUSES[how])
+        assert start.http(engine.port, "/check")[1] == b"PASS\n"
+        assert len(start.processes()) == 1, start.processes()
+    assert sorted(os.listdir(store)) == kept
+    with bench.start(store, engine) as start:
+        assert start.wait_record("wake.done", "boot.cold")["event"] == "wake.done", start.tail()
+        assert start.http(engine.port, "/check")[1] == b"PASS\n"
+
+
 # --- CRIU
 
 
 def criu_at_work(start):
-    """The CRIU that has stopped the engine, caught in the act."""
-    roots = start.engine_roots()
-    if not roots or not status_field(roots[0][0], "State").startswith("t"):
-        return None
-    tools = start.tools("criu")
-    return tools[0][0] if tools else None
+    """The CRIU that traces the engine, caught in the act; the worker does so before it."""
+    roots, tools = start.engine_roots(), start.tools("criu")
+    if roots and tools and status_field(roots[0][0], "TracerPid") == str(tools[0][0]):
+        return tools[0][0]
+    return None
 
 
 def spin(what, condition, seconds=20):

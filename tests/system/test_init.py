@@ -937,7 +937,7 @@ def test_capture_while_serving_on(start, tmp_path):
     engine = run.record("boot.cold")["engine"]
     assert run.notes()[1]["argv"] == ["capture", "--store", str(tmp_path), "--pid", str(engine), "--mode", "first-boot", "--",
                                       "sh", "-c", SERVER]
-    assert run.notes()[1]["fds"] == [0, 1, 2, 3, 4, 5, 6]
+    assert run.notes()[1]["fds"] == [0, 1, 2, 3, 4, 5, 6, 7]
     # 4 to 6 are the pipes that the engine has, by name only
     assert run.notes()[1]["pipes"] == [os.readlink(f"/proc/{engine}/fd/{n}") for n in range(3)]
     assert ends_by_term(run) == 31
@@ -966,8 +966,52 @@ def test_term_while_frozen_waits_for_the_thaw(start, tmp_path):
     run.kill(signal.SIGTERM)
     time.sleep(0.2)
     assert is_alive(engine)
+    assert run.note("asked")
     run.open_gate()
     assert run.wait() == 31
+
+
+@pytest.mark.parametrize("scenario", ["dies-dirty", "thaws-dirty", "fails-dirty"])
+def test_tree_that_is_not_whole_runs_only_after_its_recovery(start, tmp_path, scenario):
+    run = capture(start, tmp_path, scenario, env={"FAKE_RECOVER": "done"})
+    engine = run.note("frozen")
+    assert run.note("recovered") == "foreign registers"
+    run.kill(signal.SIGUSR1)
+    run.record("engine.unharmed")
+    jobs = [note for note in run.notes() if "argv" in note]
+    assert [note["argv"][0] for note in jobs] == ["wake", "capture", "recover", "probe"]
+    # it has the journal and nothing else; for a probe there is none any more
+    assert [note["fds"] for note in jobs[2:]] == [[0, 1, 2, 3, 7], [0, 1, 2, 3]]
+    assert run.note("state")[0] == "T"
+    assert run.events().index("engine.recovered") < run.events().index("engine.unharmed")
+    run.says("usr1")
+    assert is_alive(engine)
+    assert ends_by_term(run) == 31
+    assert run.events().count("boot.cold") == 1
+
+
+@pytest.mark.parametrize("recover", ["failed", "dies", "babbles"])
+def test_tree_that_cannot_be_made_whole_is_booted_cold(start, tmp_path, recover):
+    run = capture(start, tmp_path, "dies-dirty", env={"FAKE_RECOVER": recover},
+                  engine="trap 'echo ran' CONT; " + SERVER)
+    engine = run.note("frozen")
+    assert "could not be brought back" in run.record("engine.harmed")["msg"]
+    wait_for(lambda: run.output().count("up") == 2, run.errors)
+    assert not is_alive(engine)
+    assert ends_by_term(run) == 31
+    assert "ran" not in run.output()
+    assert "engine.recovered" not in run.events()
+    assert [note["argv"][0] for note in run.notes() if "argv" in note] == ["wake", "capture", "recover"]
+
+
+def test_term_waits_for_the_recovery(start, tmp_path):
+    run = capture(start, tmp_path, "dies-dirty", "-v", env={"FAKE_RECOVER": "done", "gate": "1"})
+    run.note("frozen")
+    run.kill(signal.SIGTERM)
+    # the worker dies of being asked: nothing is taken back
+    assert run.wait() == 31
+    assert run.note("recovered") == "foreign registers"
+    assert run.events().count("boot.cold") == 1
 
 
 @pytest.mark.parametrize("scenario, words", [("failed", "io_uring of pid 1001"), ("exits", "status 3"),
@@ -1016,7 +1060,7 @@ def test_engine_that_a_capture_harmed_is_booted_again(start, tmp_path, probe):
     run = capture(start, tmp_path, "dies-frozen", probe=probe)
     first = run.record("boot.cold")["engine"]
     run.record("engine.harmed")
-    wait_for(lambda: run.events().count("boot.cold") == 2, run.errors)
+    wait_for(lambda: run.output().count("up") == 2, run.errors)
     assert not is_alive(first)
     wait_for(lambda: run.output().count("up\n") == 2, run.output)
     run.kill(signal.SIGUSR1)
@@ -1027,7 +1071,7 @@ def test_engine_that_a_capture_harmed_is_booted_again(start, tmp_path, probe):
 
 def test_engine_that_dies_in_mid_capture_is_booted_again(start, tmp_path):
     run = capture(start, tmp_path, "kills-frozen")
-    wait_for(lambda: run.events().count("boot.cold") == 2, run.errors)
+    wait_for(lambda: run.output().count("up") == 2, run.errors)
     assert "died in mid-capture" in run.record("capture.failed")["msg"]
     assert run.records()[-1]["reason"] == "dump-failed"
     wait_for(lambda: run.output().count("up\n") == 2, run.output)
