@@ -116,6 +116,16 @@ def random_tree(programs, port, seed, *more):
     return _fixture(programs, "random_tree", port, "--seed", str(seed), *more)
 
 
+def has_amx():
+    with open("/proc/cpuinfo", encoding="ascii") as text:
+        return any(line.startswith("flags") and "amx_tile" in line.split() for line in text)
+
+
+def amx_engine(programs, port=8011, *more):
+    """Computes with AMX tiles. None where there are none."""
+    return _fixture(programs, "amx_engine", port, *more) if has_amx() else None
+
+
 def pyservice(programs, port=8006):
     argv = [PYTHON, "-B", programs.fixture("pyservice.py"), "--port", str(port)]
     return _served("pyservice", argv, port, path="/answer")
