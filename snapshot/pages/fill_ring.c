@@ -278,22 +278,37 @@ static int fill_space(struct ring_fill *rf, const struct page_space *space, stru
 	return c < 0 ? c : r;
 }
 
+static int fill_spaces(struct ring_fill *rf, struct snap_error *err)
+{
+	const struct page_map *map = rf->fill->map;
+	bool tried = false;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < map->n_spaces && rf->n_rings < RINGS_MAX; i++) {
+		if (count_for_ring(map, &map->spaces[i]) < RING_MIN_BYTES)
+			continue;
+		tried = true;
+		r = fill_space(rf, &map->spaces[i], err);
+	}
+	if (!tried)
+		(void)snprintf(rf->fill->result->why, FILL_WHY_MAX,
+			       "no process has %u MiB or more that a ring can read",
+			       RING_MIN_BYTES >> 20);
+	return r;
+}
+
 int fill_run_ring(struct fill *fill, struct snap_error *err)
 {
-	const struct page_map *map = fill->map;
 	struct ring_fill rf = {.fill = fill};
-	int r = 0, s;
+	int r, s;
 
-	fill->filled = calloc(map->n_chunks + 1, 1);
+	fill->filled = calloc(fill->map->n_chunks + 1, 1);
 	rf.rings = calloc(RINGS_MAX, sizeof(*rf.rings));
 	if (!fill->filled || !rf.rings || readback_start(&rf.readback, fill) < 0) {
 		free(rf.rings);
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	}
-	for (size_t i = 0; r == 0 && i < map->n_spaces && rf.n_rings < RINGS_MAX; i++) {
-		if (count_for_ring(map, &map->spaces[i]) >= RING_MIN_BYTES)
-			r = fill_space(&rf, &map->spaces[i], err);
-	}
+	r = fill_spaces(&rf, err);
 	s = readback_finish(&rf.readback, r == 0 ? err : NULL);
 	r = r == 0 ? s : r;
 	if (fill->result->ring_bytes > 0)

@@ -128,7 +128,8 @@ int readback_start(struct readback *readback, struct fill *fill)
 	readback->queue = calloc(fill->map->n_chunks, sizeof(*readback->queue));
 	if (!readback->queue)
 		return -ENOMEM;
-	while (readback->n_threads < fill->n_threads &&
+	/* one CPU is busy in the tree, clearing the pages that are read into */
+	while ((readback->n_threads == 0 || readback->n_threads + 1 < fill->n_threads) &&
 	       pthread_create(&readback->threads[readback->n_threads], NULL, run_thread,
 			      readback) == 0)
 		readback->n_threads++;
