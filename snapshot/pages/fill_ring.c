@@ -4,6 +4,9 @@
  * and no copy of ours. The reads of a process are in flight a window at a time; what has come is
  * read back and hashed by threads meanwhile (readback.h).
  *
+ * No read may block (RWF_NOWAIT): the kernel would give it to a helper thread in the process, and
+ * in a process that is stopped such a thread stops too and does not end before the process runs.
+ *
  * A ring that has done its part is closed at once. The kernel needs some milliseconds to free it;
  * what no ring can do (compressed chunks, read-only mappings, shared objects, small processes), and
  * what a ring could not do after all, is filled by fill_run_writev() in that time. At the end every
@@ -18,7 +21,6 @@
 #include <sys/uio.h>
 
 #include "common/clock.h"
-#include "common/procfs.h"
 #include "snapshot/pages/fill_internal.h"
 #include "snapshot/pages/readback.h"
 #include "snapshot/task/remote_ring.h"
@@ -27,6 +29,7 @@
 #define RING_MIN_BYTES (4U << 20) /* of a process: less is quicker without a ring */
 #define WINDOW	       32U	  /* chunks in flight: more would wait for tags of the device */
 #define ENTER_MS       250U
+#define TRIES_MAX      16U   /* of a read that would block */
 #define STALL_MS       3000U /* without one completion */
 #define SETTLE_MS      5000U
 #define IOVECS_A_CHUNK (PAGES_CHUNK_MAX / PAGE_BYTES)
@@ -35,6 +38,7 @@
 struct flight {
 	uint32_t chunk;
 	uint32_t done; /* bytes that have come */
+	unsigned int tries;
 	bool busy;
 };
 
@@ -44,6 +48,7 @@ struct space_ring {
 	struct remote_ring ring;
 	struct flight flights[WINDOW];
 	unsigned int in_flight;
+	bool refused;	  /* by the file system: no more of them */
 	uint64_t last_ns; /* when something came */
 };
 
@@ -83,15 +88,13 @@ static uint64_t count_for_ring(const struct page_map *map, const struct page_spa
 /* a filter may answer our call with a signal that kills: it must not see it */
 static int attach(pid_t pid, struct injector *ret, struct snap_error *err)
 {
-	struct injector_options options = {0};
-	char mode[16] = "";
-	int r = procfs_status_field(pid, "Seccomp", mode, sizeof(mode));
+	bool filtered = false;
+	int r = injector_attach_past_filters(pid, NULL, ret, &filtered, err);
 
-	if (r < 0 && r != -ENOENT)
-		return snap_fail(err, SNAP_E_RESTORE, -r, "cannot read the status of pid %d",
-				 (int)pid);
-	options.suspend_seccomp = r == 0 && strcmp(mode, "0") != 0;
-	return injector_attach(pid, &options, ret, err);
+	if (r < 0 || !filtered)
+		return r;
+	return snap_fail_plain(err, SNAP_E_PREFLIGHT, EPERM,
+			       "a seccomp filter of pid %d would see our calls", (int)pid);
 }
 
 /* 0, or -errno and nothing is left of it */
@@ -165,18 +168,20 @@ static int begin_read(struct space_ring *s, const struct page_map *map, unsigned
 	sqe->off = chunk->offset + flight->done;
 	sqe->addr = n > 1 ? at : (uint64_t)(uintptr_t)pieces[0].iov_base;
 	sqe->len = n > 1 ? n : (uint32_t)pieces[0].iov_len;
+	sqe->rw_flags = RWF_NOWAIT;
 	sqe->user_data = slot;
 	flight->busy = true;
 	s->in_flight++;
 	return 0;
 }
 
-/* what cannot be read is left to the other filler, and it says why */
+/* what cannot be read is left to the other filler */
 static int end_read(struct ring_fill *rf, struct space_ring *s, unsigned int slot, int result,
 		    struct snap_error *err)
 {
 	const struct page_map *map = rf->fill->map;
 	struct flight *flight = &s->flights[slot];
+	bool would_block = result == -EINTR || result == -EAGAIN;
 
 	flight->busy = false;
 	s->in_flight--;
@@ -188,8 +193,16 @@ static int end_read(struct ring_fill *rf, struct space_ring *s, unsigned int slo
 		readback_push(&rf->readback, flight->chunk);
 		return 0;
 	}
-	if (result > 0 || result == -EINTR || result == -EAGAIN)
+	if (result > 0 || (would_block && ++flight->tries < TRIES_MAX))
 		return begin_read(s, map, slot, err);
+	if (!would_block) {
+		struct snap_error refusal;
+
+		(void)snap_fail(&refusal, SNAP_E_RESTORE, -result,
+				"a ring cannot read " PAGES_DATA_NAME);
+		note_why(rf->fill, &refusal);
+		s->refused = true;
+	}
 	return 0;
 }
 
@@ -209,7 +222,7 @@ static int begin_reads(struct space_ring *s, const struct page_map *map, uint32_
 	for (unsigned int slot = 0; r == 0 && slot < WINDOW; slot++) {
 		if (s->flights[slot].busy)
 			continue;
-		if (!find_chunk(map, next, end))
+		if (s->refused || !find_chunk(map, next, end))
 			break;
 		s->flights[slot] = (struct flight){.chunk = (*next)++};
 		r = begin_read(s, map, slot, err);

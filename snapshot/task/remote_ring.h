@@ -11,10 +11,12 @@
  * Requests name registered files (IOSQE_FIXED_FILE), which are descriptors of ours. Of the task's
  * own table one slot is used while the ring is there, and of its memory a scratch mapping.
  *
+ * Requests must not block (RWF_NOWAIT): the kernel gives those that do to helper threads in the
+ * task's process, and where that is in group-stop they stop too and never end.
+ *
  * A ring ends in two parts. After remote_ring_close() the descriptor and the mapping are gone; but
  * the kernel frees the ring itself some milliseconds later, by work in the task. Who lets the task
- * run before remote_ring_settle() leaves it helper threads of the kernel's in /proc/PID/task and a
- * system call that may be broken off once more.
+ * run before remote_ring_settle() leaves it a system call that may be broken off once more.
  *
  * x86-64 only, as the injector; elsewhere remote_ring_make() fails with -ENOSYS.
  */
