@@ -23,6 +23,7 @@
 #include "common/clock.h"
 #include "snapshot/pages/fill_internal.h"
 #include "snapshot/pages/readback.h"
+#include "snapshot/steps.h"
 #include "snapshot/task/remote_ring.h"
 
 #define RINGS_MAX      16U	  /* each keeps one process attached */
@@ -249,6 +250,8 @@ static int read_space(struct ring_fill *rf, struct space_ring *s, const struct p
 		r = remote_ring_enter(&s->ring, (s->in_flight + 3) / 4, ENTER_MS, err);
 		while (r == 0 && remote_ring_take(&s->ring, &slot, &result))
 			r = end_read(rf, s, (unsigned int)slot, result, err);
+		if (r == 0)
+			r = steps_fault("ring-half", err);
 		if (r == 0 && clock_now_ns() - s->last_ns > STALL_MS * NS_PER_MS)
 			r = snap_fail_plain(err, SNAP_E_RESTORE, ETIMEDOUT,
 					    "reads of the ring in pid %d do not end", (int)s->pid);
