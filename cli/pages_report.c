@@ -91,7 +91,7 @@ static struct pages_row *find_private(struct pages_row *rows, size_t n, int32_t 
 static struct pages_row *find_shared(struct pages_row *rows, size_t n, size_t *at,
 				     const struct page_space *space)
 {
-	uint64_t end = (space->object_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+	uint64_t end = page_round_up(space->object_bytes);
 
 	for (size_t i = *at; i < n; i++) {
 		if (rows[i].region->pid == space->pid && rows[i].region->end == end &&

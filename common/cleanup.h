@@ -7,6 +7,7 @@
  * pointer out of its owner. Every cleanup function keeps errno and leaves its variable empty.
  */
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,8 +34,19 @@ static inline void snap_cleanup_fclose_fn(FILE **fp)
 	errno = saved;
 }
 
-#define snap_cleanup_free   snap_cleanup(snap_cleanup_free_fn)
-#define snap_cleanup_fclose snap_cleanup(snap_cleanup_fclose_fn)
+static inline void snap_cleanup_closedir_fn(DIR **dir)
+{
+	int saved = errno;
+
+	if (*dir)
+		(void)closedir(*dir);
+	*dir = NULL;
+	errno = saved;
+}
+
+#define snap_cleanup_free     snap_cleanup(snap_cleanup_free_fn)
+#define snap_cleanup_fclose   snap_cleanup(snap_cleanup_fclose_fn)
+#define snap_cleanup_closedir snap_cleanup(snap_cleanup_closedir_fn)
 
 /* the value of ptr; ptr itself becomes NULL */
 #define TAKE_PTR(ptr)                                \

@@ -20,6 +20,10 @@ ssize_t io_read_full(int fd, void *buf, size_t size);
 /* write all of it; 0 or -errno */
 int io_write_full(int fd, const void *buf, size_t size);
 
+/* the same at an offset, which the descriptor's own stays out of */
+ssize_t io_pread_full(int fd, void *buf, size_t size, uint64_t offset);
+int io_pwrite_full(int fd, const void *buf, size_t size, uint64_t offset);
+
 /*
  * Read a whole regular file of at most max bytes into fresh memory, NUL-terminated beyond its
  * size. *ret_buf is the caller's to free. -EFBIG when larger. Works for /proc files too.

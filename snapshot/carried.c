@@ -276,12 +276,6 @@ static int collect_includes(struct collector *c, const struct string_list *inclu
 	return 0;
 }
 
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
 static int collect_socket_folders(const struct task_tree *tree, struct manifest *m,
 				  struct snap_error *err)
 {
@@ -329,7 +323,7 @@ static int note_folder(struct collector *c, int dir_fd, const char *link)
 /* folders that a process works in or has open */
 static int collect_folders_of(struct collector *c, pid_t pid)
 {
-	snap_cleanup(dir_close) DIR *dir = NULL;
+	snap_cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
 	char path[32];
 	int r;

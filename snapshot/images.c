@@ -15,12 +15,6 @@
 #include "snapshot/fingerprint.h"
 #include "snapshot/pages/map.h"
 
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
 static int add_image(int gen_fd, const char *name, struct manifest *m, struct snap_error *err)
 {
 	struct manifest_image *bigger;
@@ -42,7 +36,7 @@ static int add_image(int gen_fd, const char *name, struct manifest *m, struct sn
 static int collect_folder(int gen_fd, const char *folder, struct manifest *m,
 			  struct snap_error *err)
 {
-	snap_cleanup(dir_close) DIR *dir = NULL;
+	snap_cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
 	int fd = openat(gen_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	int r = 0;

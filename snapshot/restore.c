@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +17,7 @@
 #include "snapshot/criu/session.h"
 #include "snapshot/fingerprint.h"
 #include "snapshot/images.h"
-#include "snapshot/task/tree.h"
+#include "snapshot/task/hold.h"
 #include "snapshot/task/xcomp.h"
 #include "snapshot/temporary.h"
 #include "snapshot/trusted.h"
@@ -325,22 +324,6 @@ static int step_xcomp(void *context, struct snap_error *err)
 	return xcomp_restore(&c->m, err);
 }
 
-int restore_continue(pid_t root, struct snap_error *err)
-{
-	struct task_tree tree = {0};
-	int r = task_tree_collect(root, &tree, err);
-
-	/* children first: nobody waits for a child that is still stopped */
-	for (size_t i = tree.n_processes; r == 0 && i > 0; i--) {
-		if (!tree.processes[i - 1].zombie && kill(tree.processes[i - 1].pid, SIGCONT) < 0 &&
-		    errno != ESRCH)
-			r = snap_fail(err, SNAP_E_RESTORE, errno, "cannot continue pid %d",
-				      (int)tree.processes[i - 1].pid);
-	}
-	task_tree_done(&tree);
-	return r;
-}
-
 static int step_resume(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
@@ -348,7 +331,7 @@ static int step_resume(void *context, struct snap_error *err)
 
 	if (r < 0)
 		return r;
-	return restore_continue(c->result->root_pid, err);
+	return task_hold_continue(c->result->root_pid, NULL, err);
 }
 
 static int ask_oracle(struct restore *c, struct snap_error *err)

@@ -59,7 +59,4 @@ uint64_t restore_budget_ms(const struct manifest *m);
 int restore_run(const struct restore_config *config, struct restore_result *ret,
 		struct snap_error *err);
 
-/* let every process of the tree below root run again */
-int restore_continue(pid_t root, struct snap_error *err);
-
 #endif

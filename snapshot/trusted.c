@@ -35,12 +35,6 @@ int trusted_check_fd(int fd, const char *path, struct snap_error *err)
 	return trusted_check(&st, path, err);
 }
 
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
 static int check_level(int dir_fd, const char *name, int level, struct snap_error *err);
 
 static int check_entry(int dir_fd, const char *entry, const char *path, int level,
@@ -69,7 +63,7 @@ static int check_entry(int dir_fd, const char *entry, const char *path, int leve
 static int check_level(int dir_fd, const char *name, int level, struct snap_error *err)
 {
 	int copy = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	snap_cleanup(dir_close) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	snap_cleanup_closedir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *entry;
 	int r = 0;
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -80,7 +79,7 @@ int job_capture(const struct worker_options *options, struct snap_error *err)
 		.ready_timeout_ms = options->ready_timeout_ms,
 		.quiet_timeout_ms = options->quiet_timeout_ms,
 		.dump_timeout_ms = options->dump_timeout_ms,
-		.journal_fd = fcntl(WORKER_FD_JOURNAL, F_GETFD) < 0 ? FD_NONE : WORKER_FD_JOURNAL,
+		.journal_fd = talk_journal_fd(),
 		.talk =
 			{
 				.wait_engine = on_wait_engine,

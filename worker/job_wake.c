@@ -72,7 +72,7 @@ int job_wake(const struct worker_options *options, struct snap_error *err)
 		.criu = options->criu,
 		.accept = {options->accept.items, options->accept.n},
 		.stdio = {WORKER_FD_STDIN, WORKER_FD_STDOUT, WORKER_FD_STDERR},
-		.journal_fd = fcntl(WORKER_FD_JOURNAL, F_GETFD) < 0 ? -1 : WORKER_FD_JOURNAL,
+		.journal_fd = talk_journal_fd(),
 		.fill = fill_options(&options->pages),
 		.check_oracle = options->check_oracle,
 		.timeout_ms = options->timeout_ms,

@@ -28,11 +28,10 @@
 
 #define MEMORY_SLACK (64ULL << 20)
 #define STOP_LOOK_MS 50U
-#define LIMIT_SLACK_MS                                                                      \
-	15000U		 /* on top of what a wake may last, which snapinit watches in there \
-			  */
-#define OWN_WORDS_MAX 56 /* words of ours on the command line */
-#define STATUS_NO_NS  90 /* the namespaces could not be made: not the snapshot's fault */
+/* on top of what a wake may last, which snapinit watches in there */
+#define LIMIT_SLACK_MS 15000U
+#define OWN_WORDS_MAX  56 /* words of ours on the command line */
+#define STATUS_NO_NS   90 /* the namespaces could not be made: not the snapshot's fault */
 
 static int skip(struct snap_error *err, const char *why)
 {

@@ -2,12 +2,14 @@
 #include "worker/talk.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "common/clock.h"
+#include "common/fd.h"
 #include "snapshot/steps.h"
 
 static uint32_t last_id;
@@ -51,4 +53,9 @@ int talk_ask(enum worker_msg_type type, pid_t pid, enum worker_msg_type answer,
 {
 	talk_send(type, SNAP_OK, pid, 0, NULL);
 	return talk_wait(answer, deadline_ns, err);
+}
+
+int talk_journal_fd(void)
+{
+	return fcntl(WORKER_FD_JOURNAL, F_GETFD) < 0 ? FD_NONE : WORKER_FD_JOURNAL;
 }

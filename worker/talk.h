@@ -17,6 +17,9 @@ void talk_send(enum worker_msg_type type, enum snap_code code, pid_t pid, uint64
 int talk_ask(enum worker_msg_type type, pid_t pid, enum worker_msg_type answer,
 	     uint64_t deadline_ns, struct snap_error *err);
 
+/* the journal that PID 1 has lent us, or FD_NONE */
+int talk_journal_fd(void);
+
 /* wait for a message that PID 1 sends by itself */
 int talk_wait(enum worker_msg_type type, uint64_t deadline_ns, struct snap_error *err);
 

@@ -18,6 +18,7 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/process.h"
+#include "snapshot/task/shmem.h"
 #include "snapshot/temporary.h"
 #include "snapshot/trusted.h"
 
@@ -48,14 +49,12 @@ static void make_key(const struct criu_program *program, const struct fingerprin
 /* does the cache know today's device of shared memory? */
 static bool is_current(const char *data, size_t size)
 {
-	snap_cleanup_close int fd = memfd_create("probe", MFD_CLOEXEC);
-	struct stat st;
-	dev_t dev;
+	dev_t today = shmem_device(), dev;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || size < KDAT_SHMEM_AT + sizeof(dev))
+	if (today == 0 || size < KDAT_SHMEM_AT + sizeof(dev))
 		return false;
 	memcpy(&dev, data + KDAT_SHMEM_AT, sizeof(dev));
-	return dev == st.st_dev;
+	return dev == today;
 }
 
 /* hex SHA-256 of the cache, kept beside it: a damaged one breaks every restore */

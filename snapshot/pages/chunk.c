@@ -6,16 +6,16 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "common/fd.h"
+#include "common/io.h"
 #include "snapshot/pages/codec.h"
 
-const unsigned char *chunk_decode(const struct page_chunk *chunk, const unsigned char *stored,
-				  unsigned char *spare, bool check)
+/* the bytes in memory, in `stored` or in `spare`; NULL: what came out is not what went in */
+static const unsigned char *decode(const struct page_chunk *chunk, const unsigned char *stored,
+				   unsigned char *spare)
 {
 	const unsigned char *bytes = stored;
-	XXH128_hash_t sum;
 
 	if (chunk->codec != PAGE_CODEC_NONE) {
 		if (codec_decompress(chunk->codec, spare, chunk->bytes, stored,
@@ -23,11 +23,7 @@ const unsigned char *chunk_decode(const struct page_chunk *chunk, const unsigned
 			return NULL;
 		bytes = spare;
 	}
-	if (!check)
-		return bytes;
-	sum = XXH3_128bits(bytes, chunk->bytes);
-	return sum.low64 == chunk->checksum_low && sum.high64 == chunk->checksum_high ? bytes
-										      : NULL;
+	return chunk_has_sum(chunk, XXH3_128bits(bytes, chunk->bytes)) ? bytes : NULL;
 }
 
 int chunk_reader_open(int gen_fd, const struct page_map *map, struct chunk_reader *ret,
@@ -52,35 +48,18 @@ void chunk_reader_close(struct chunk_reader *reader)
 	reader->fd = fd_close(reader->fd);
 }
 
-static int read_stored(int fd, const struct page_chunk *chunk, unsigned char *buf)
-{
-	size_t done = 0;
-
-	while (done < chunk->stored_bytes) {
-		ssize_t n = pread(fd, buf + done, chunk->stored_bytes - done,
-				  (off_t)(chunk->offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENODATA;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 int chunk_read(struct chunk_reader *reader, size_t i, const unsigned char **ret,
 	       struct snap_error *err)
 {
 	const struct page_chunk *chunk = &reader->map->chunks[i];
 	const struct page_space *space = &reader->map->spaces[chunk->space];
 	uint64_t address = reader->map->extents[chunk->first_extent].address;
-	int r = read_stored(reader->fd, chunk, reader->buffers);
+	ssize_t n = io_pread_full(reader->fd, reader->buffers, chunk->stored_bytes, chunk->offset);
 
-	if (r < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, -r, "chunk %zu of %zu cannot be read", i,
-				 reader->map->n_chunks);
-	*ret = chunk_decode(chunk, reader->buffers, reader->buffers + PAGES_CHUNK_MAX, true);
+	if (n != (ssize_t)chunk->stored_bytes)
+		return snap_fail(err, SNAP_E_CORRUPT, n < 0 ? (int)-n : ENODATA,
+				 "chunk %zu of %zu cannot be read", i, reader->map->n_chunks);
+	*ret = decode(chunk, reader->buffers, reader->buffers + PAGES_CHUNK_MAX);
 	if (*ret)
 		return 0;
 	return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,

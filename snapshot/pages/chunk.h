@@ -5,16 +5,15 @@
 /* The content of one chunk of pages.dat: decoded and compared with its checksum. */
 
 #include <stdbool.h>
+#include <xxhash.h>
 
 #include "common/error.h"
 #include "snapshot/pages/map.h"
 
-/*
- * chunk->bytes bytes of memory, in `stored` or in `spare` (PAGES_CHUNK_MAX bytes); NULL: what came
- * out is not what went in. Without `check` the checksum is not looked at.
- */
-const unsigned char *chunk_decode(const struct page_chunk *chunk, const unsigned char *stored,
-				  unsigned char *spare, bool check);
+static inline bool chunk_has_sum(const struct page_chunk *chunk, XXH128_hash_t sum)
+{
+	return sum.low64 == chunk->checksum_low && sum.high64 == chunk->checksum_high;
+}
 
 /* one after another, without reading ahead; for tools, a wake has fill.h */
 struct chunk_reader {

@@ -4,14 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/fd.h"
 #include "snapshot/pages/advice.h"
+#include "snapshot/pages/chunk.h"
 #include "snapshot/pages/fill_internal.h"
 
 #define RESIDENCY_SAMPLES 32U
@@ -33,12 +32,7 @@ void fill_sum_add(struct fill_sum *sum, const unsigned char *bytes, size_t size)
 
 bool fill_sum_agrees(const struct fill_sum *sum, const struct page_chunk *chunk)
 {
-	XXH128_hash_t found;
-
-	if (!sum->on)
-		return true;
-	found = XXH3_128bits_digest(sum->state);
-	return found.low64 == chunk->checksum_low && found.high64 == chunk->checksum_high;
+	return !sum->on || chunk_has_sum(chunk, XXH3_128bits_digest(sum->state));
 }
 
 /* is the file in the page cache? Asked of a few pages, without making them come */

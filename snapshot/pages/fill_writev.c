@@ -61,11 +61,6 @@ struct fill_thread {
 	struct snap_error err;
 };
 
-static uint32_t round_to_page(uint32_t bytes)
-{
-	return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-}
-
 static size_t next_chunk(struct shared *shared)
 {
 	const struct fill *fill = shared->fill;
@@ -98,7 +93,7 @@ static int begin_read(struct fill_thread *t, unsigned int slot)
 				.offset = t->read_offset,
 				.bytes = left < READER_BLOCK_BYTES ? left : READER_BLOCK_BYTES};
 	t->reader.slots[slot].offset = chunk->offset + block->offset;
-	t->reader.slots[slot].bytes = round_to_page(block->bytes);
+	t->reader.slots[slot].bytes = (uint32_t)page_round_up(block->bytes);
 	t->read_offset += block->bytes;
 	if (t->read_offset == chunk->stored_bytes)
 		t->reading = NO_CHUNK;

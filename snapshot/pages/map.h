@@ -37,6 +37,12 @@
 #define PAGE_MAP_OBJECT_MAX  ((uint64_t)1 << 46) /* bytes of a shared object */
 #define PAGE_MAP_DATA_MAX    ((uint64_t)1 << 46) /* bytes of pages.dat */
 
+/* bytes that whole pages take */
+static inline uint64_t page_round_up(uint64_t bytes)
+{
+	return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+}
+
 enum page_space_kind {
 	PAGE_SPACE_TASK = 1,   /* private memory of process pid; extents are addresses */
 	PAGE_SPACE_SHARED = 2, /* an object of shared memory; extents are offsets in it */

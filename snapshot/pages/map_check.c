@@ -180,7 +180,7 @@ static uint64_t address_limit(const struct page_space *space)
 {
 	if (space->kind == PAGE_SPACE_TASK)
 		return PAGE_MAP_ADDRESS_END;
-	return (space->object_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+	return page_round_up(space->object_bytes);
 }
 
 static int check_tables(const struct page_map *map, struct snap_error *err)

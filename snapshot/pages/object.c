@@ -19,3 +19,15 @@ int pages_object_open(const struct page_space *space)
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	return fd < 0 ? -errno : fd;
 }
+
+int pages_space_open(const struct page_space *space, int flags)
+{
+	char path[64];
+	int fd;
+
+	if (space->kind == PAGE_SPACE_SHARED)
+		return pages_object_open(space);
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)space->pid);
+	fd = open(path, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}

@@ -13,4 +13,7 @@
 /* open it for reading and writing; the descriptor, the caller's to close, or -errno */
 int pages_object_open(const struct page_space *space);
 
+/* the same, or for private memory /proc/PID/mem; flags: O_RDONLY or O_RDWR, for the latter only */
+int pages_space_open(const struct page_space *space, int flags);
+
 #endif

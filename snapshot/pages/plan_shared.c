@@ -116,15 +116,9 @@ static int find_descriptor(struct finder *f, pid_t pid, int dir_fd, const char *
 	return 0;
 }
 
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
 static int find_descriptors(struct finder *f, pid_t pid, struct snap_error *err)
 {
-	snap_cleanup(dir_close) DIR *dir = NULL;
+	snap_cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
 	char path[64];
 	int r = 0;
@@ -155,8 +149,7 @@ static int plan_content(struct pages_plan *plan, int fd, uint64_t size, struct p
 			return -EIO;
 		/* the size need not be a whole number of pages, the memory is */
 		run.address = (uint64_t)at / PAGE_BYTES * PAGE_BYTES;
-		run.bytes =
-			((uint64_t)end - run.address + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+		run.bytes = page_round_up((uint64_t)end - run.address);
 		r = pages_plan_add_run(plan, &run);
 		at = end;
 	}
@@ -198,7 +191,7 @@ static int plan_object(struct pages_plan *plan, struct object *object, struct sn
 	(void)snprintf(region.name, sizeof(region.name), "%s", object->name);
 	region.end =
 		st.st_size > 0 ? (uint64_t)st.st_size : object->space.end - object->space.start;
-	region.end = (region.end + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+	region.end = page_round_up(region.end);
 	if (region.kept) {
 		region.kept_bytes = fd >= 0 ? (uint64_t)st.st_blocks * 512 : region.end;
 	} else {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <unistd.h>
 
+#include "common/io.h"
 #include "snapshot/pages/reader.h"
 
 static int pread_open(struct page_reader *reader)
@@ -20,19 +20,11 @@ static int pread_start(struct page_reader *reader, unsigned int slot)
 static int pread_finish(struct page_reader *reader, unsigned int slot)
 {
 	const struct page_read *read = &reader->slots[slot];
-	size_t done = 0;
+	ssize_t n = io_pread_full(reader->fd, read->buf, read->bytes, read->offset);
 
-	while (done < read->bytes) {
-		ssize_t n = pread(reader->fd, read->buf + done, read->bytes - done,
-				  (off_t)(read->offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return 0;
+	if (n < 0)
+		return (int)n;
+	return n == (ssize_t)read->bytes ? 0 : -EIO;
 }
 
 static void pread_close(struct page_reader *reader)

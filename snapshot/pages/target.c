@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/io.h"
 #include "snapshot/pages/object.h"
 
 #define EXTENTS_AT_ONCE 512U /* of UIO_MAXIOV 1024 */
@@ -25,36 +26,12 @@ void page_target_done(struct page_target *target)
 
 static int open_space(struct page_target *target, uint32_t index)
 {
-	const struct page_space *space = &target->map->spaces[index];
-	char path[64];
-
 	if (target->fd >= 0 && target->space == index)
 		return 0;
-	target->fd = fd_close(target->fd);
+	(void)fd_close(target->fd);
 	target->space = index;
-	if (space->kind == PAGE_SPACE_SHARED) {
-		target->fd = pages_object_open(space);
-		return target->fd < 0 ? target->fd : 0;
-	}
-	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)space->pid);
-	target->fd = open(path, O_RDWR | O_CLOEXEC);
-	return target->fd < 0 ? -errno : 0;
-}
-
-static int write_full(int fd, const unsigned char *from, uint64_t size, uint64_t at)
-{
-	while (size > 0) {
-		ssize_t n = pwrite(fd, from, size, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		from += n;
-		at += (uint64_t)n;
-		size -= (uint64_t)n;
-	}
-	return 0;
+	target->fd = pages_space_open(&target->map->spaces[index], O_RDWR);
+	return target->fd < 0 ? target->fd : 0;
 }
 
 /* an object's last page is written up to its size: writing beyond would make it grow */
@@ -97,7 +74,7 @@ static int put_by_fd(struct page_target *target, uint32_t space, const struct io
 		if (end > limit)
 			end = limit;
 		if (at < end)
-			r = write_full(target->fd, bytes, end - at, at);
+			r = io_pwrite_full(target->fd, bytes, end - at, at);
 		bytes += to[i].iov_len;
 	}
 	return r;

@@ -15,6 +15,7 @@
 #include <xxhash.h>
 
 #include "common/fd.h"
+#include "common/io.h"
 #include "snapshot/pages/object.h"
 #include "snapshot/pages/placement.h"
 #include "snapshot/pages/twins.h"
@@ -61,40 +62,22 @@ struct writer {
 
 static int open_source(struct writer_thread *t, const struct pages_unit *unit)
 {
-	const struct page_space *space = &t->writer->plan->map.spaces[unit->space];
-	char path[64];
-
 	if (t->source_fd >= 0 && t->source_space == unit->space)
 		return 0;
-	t->source_fd = fd_close(t->source_fd);
+	(void)fd_close(t->source_fd);
 	t->source_space = unit->space;
-	if (space->kind == PAGE_SPACE_SHARED) {
-		t->source_fd = pages_object_open(space);
-		return t->source_fd < 0 ? t->source_fd : 0;
-	}
-	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)space->pid);
-	t->source_fd = open(path, O_RDONLY | O_CLOEXEC);
-	return t->source_fd < 0 ? -errno : 0;
+	t->source_fd = pages_space_open(&t->writer->plan->map.spaces[unit->space], O_RDONLY);
+	return t->source_fd < 0 ? t->source_fd : 0;
 }
 
 /* an object's last page may be cut short by its size: zeros behind it */
 static int read_piece(int fd, unsigned char *to, const struct pages_piece *piece)
 {
-	size_t done = 0;
+	ssize_t n = io_pread_full(fd, to, piece->bytes, piece->address);
 
-	while (done < piece->bytes) {
-		ssize_t n =
-			pread(fd, to + done, piece->bytes - done, (off_t)(piece->address + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	memset(to + done, 0, piece->bytes - done);
+	if (n < 0)
+		return (int)n;
+	memset(to + n, 0, piece->bytes - (size_t)n);
 	return 0;
 }
 
@@ -222,22 +205,6 @@ static const unsigned char *pack(struct writer_thread *t, struct page_chunk *chu
 	return t->packed;
 }
 
-static int write_at(int fd, const unsigned char *data, size_t size, uint64_t offset)
-{
-	size_t done = 0;
-
-	while (done < size) {
-		ssize_t n = pwrite(fd, data + done, size - done, (off_t)(offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENOSPC;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 /* 1: chunk->offset is that of an equal chunk, which was compared byte by byte */
 static int find_twin(struct writer_thread *t, struct page_chunk *chunk, const unsigned char *data)
 {
@@ -252,9 +219,7 @@ static int find_twin(struct writer_thread *t, struct page_chunk *chunk, const un
 	(void)pthread_mutex_unlock(&w->lock);
 	if (!found)
 		return 0;
-	n = pread(w->data_fd, back,
-		  (chunk->stored_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES,
-		  (off_t)twin.offset);
+	n = pread(w->data_fd, back, page_round_up(chunk->stored_bytes), (off_t)twin.offset);
 	if (n < (ssize_t)chunk->stored_bytes || memcmp(back, data, chunk->stored_bytes) != 0)
 		return 0;
 	chunk->offset = twin.offset;
@@ -265,7 +230,7 @@ static int store_chunk(struct writer_thread *t, struct page_chunk *chunk)
 {
 	struct writer *w = t->writer;
 	const unsigned char *data = pack(t, chunk);
-	size_t size = (chunk->stored_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+	size_t size = page_round_up(chunk->stored_bytes);
 	int r;
 
 	if (find_twin(t, chunk, data)) {
@@ -278,7 +243,7 @@ static int store_chunk(struct writer_thread *t, struct page_chunk *chunk)
 	chunk->offset = placement_take(&w->placement, size);
 	w->result.written_bytes += size;
 	(void)pthread_mutex_unlock(&w->lock);
-	r = write_at(w->data_fd, data, size, chunk->offset);
+	r = io_pwrite_full(w->data_fd, data, size, chunk->offset);
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&w->lock);

@@ -9,13 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/procfs.h"
 #include "snapshot/task/audit_internal.h"
+#include "snapshot/task/shmem.h"
 
 static void audit_done(struct audit *audit)
 {
@@ -129,15 +129,6 @@ bool audit_has_capability(int capability, bool initial)
 	       outside == 0 && length == UINT32_MAX;
 }
 
-/* the kernel's internal tmpfs, which no mount table shows */
-static dev_t find_shmem_dev(void)
-{
-	snap_cleanup_close int fd = memfd_create("snap-audit", MFD_CLOEXEC);
-	struct stat st;
-
-	return fd >= 0 && fstat(fd, &st) == 0 ? st.st_dev : 0;
-}
-
 static int look_at_process(struct audit *audit, const struct tree_process *process)
 {
 	int r;
@@ -158,7 +149,7 @@ int audit_tree(const struct task_tree *tree, const struct audit_rights *rights,
 		.rights = rights,
 		.report = ret,
 		.err = err,
-		.shmem_dev = find_shmem_dev(),
+		.shmem_dev = shmem_device(),
 		.can_open_handles = audit_has_capability(CAP_DAC_READ_SEARCH, true),
 		.can_cross_uids = audit_has_capability(CAP_SYS_RESOURCE, false),
 	};

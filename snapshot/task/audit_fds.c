@@ -231,16 +231,9 @@ static int check_fd(struct audit *audit, const struct tree_process *process, int
 	return 0;
 }
 
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-	*dir = NULL;
-}
-
 int audit_fds(struct audit *audit, const struct tree_process *process)
 {
-	snap_cleanup(dir_close) DIR *dir = NULL;
+	snap_cleanup_closedir DIR *dir = NULL;
 	char path[32];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)process->pid);

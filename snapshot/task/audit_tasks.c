@@ -41,13 +41,6 @@ static const struct namespace_kind namespace_kinds[] = {
 	{.link = "time_for_children", .word = "time"},
 };
 
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-	*dir = NULL;
-}
-
 static bool differ(pid_t pid, pid_t other, int what)
 {
 	/* an error (a filter, Yama) says nothing: CRIU will tell */
@@ -227,7 +220,7 @@ static int count_threads(pid_t pid)
 
 int audit_tasks(struct audit *audit, const struct tree_process *process)
 {
-	snap_cleanup(dir_close) DIR *dir = NULL;
+	snap_cleanup_closedir DIR *dir = NULL;
 	struct once once = {0};
 	struct proc_stat stat;
 	char path[32];

@@ -48,13 +48,6 @@ struct holder_search {
 	char link[32];
 };
 
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-	*dir = NULL;
-}
-
 static int note_unix(const struct sockdiag_unix *socket, void *arg)
 {
 	struct unix_table *table = arg;
@@ -113,7 +106,7 @@ static const struct unix_socket *find_listener(const struct unix_table *table, u
 static int look_for_holder(pid_t pid, void *arg)
 {
 	struct holder_search *search = arg;
-	snap_cleanup(dir_close) DIR *dir = NULL;
+	snap_cleanup_closedir DIR *dir = NULL;
 	char path[32], link[64];
 
 	if (task_tree_has(search->audit->tree, pid))

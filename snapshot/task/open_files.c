@@ -144,15 +144,9 @@ static int note_fd(pid_t pid, int dir_fd, const char *name, struct open_files *f
 	return 0;
 }
 
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
 static int collect_fds(pid_t pid, struct open_files *files)
 {
-	snap_cleanup(dir_close) DIR *dir = NULL;
+	snap_cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
 	char path[32];
 	int r = 0;

@@ -52,15 +52,9 @@ static int add_inode(struct inode_set *set, uint64_t inode)
 	return 0;
 }
 
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
 static int add_process(pid_t pid, struct inode_set *set)
 {
-	snap_cleanup(dir_close) DIR *dir = NULL;
+	snap_cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
 	char path[32], link[64];
 	int r = 0;

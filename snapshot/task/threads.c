@@ -9,16 +9,9 @@
 
 #include "common/cleanup.h"
 
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-	*dir = NULL;
-}
-
 int threads_each(pid_t pid, threads_fn fn, void *arg)
 {
-	snap_cleanup(dir_close) DIR *dir = NULL;
+	snap_cleanup_closedir DIR *dir = NULL;
 	char path[32];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);

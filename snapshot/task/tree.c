@@ -2,8 +2,6 @@
 #include "snapshot/task/tree.h"
 
 #include <assert.h>
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/io.h"
 #include "common/procfs.h"
+#include "snapshot/task/threads.h"
 
 /* what any one /proc can hold: the kernel's PID_MAX_LIMIT */
 #define ALL_PROCESSES_MAX (4U << 20)
@@ -27,13 +26,6 @@ struct census {
 	size_t n;
 	size_t room;
 };
-
-static void dir_close(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-	*dir = NULL;
-}
 
 static void census_done(struct census *census)
 {
@@ -146,37 +138,36 @@ static bool task_has_filter(pid_t tid)
 	       strcmp(mode, "2") == 0;
 }
 
+struct thread_count {
+	struct task_tree *tree;
+	size_t *n_tasks; /* of all processes, counts on */
+	size_t n;	 /* of this one */
+};
+
+static int add_thread(pid_t tid, void *arg)
+{
+	struct thread_count *count = arg;
+	int r;
+
+	if (++*count->n_tasks > TREE_TASKS_MAX)
+		return -E2BIG;
+	count->n++;
+	r = add_id(count->tree, tid);
+	if (r < 0)
+		return r;
+	if (!count->tree->has_seccomp_filter)
+		count->tree->has_seccomp_filter = task_has_filter(tid);
+	return 0;
+}
+
 /* every thread of the process, *ret_n of them; *n_tasks counts on */
 static int add_threads(struct task_tree *tree, pid_t pid, size_t *n_tasks, size_t *ret_n)
 {
-	__attribute__((cleanup(dir_close))) DIR *dir = NULL;
-	char path[32];
+	struct thread_count count = {.tree = tree, .n_tasks = n_tasks};
+	int r = threads_each(pid, add_thread, &count);
 
-	*ret_n = 0;
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return errno == ENOENT ? -ESRCH : -errno;
-	for (;;) {
-		struct dirent *entry;
-		pid_t tid;
-		int r;
-
-		errno = 0;
-		entry = readdir(dir);
-		if (!entry)
-			return -errno;
-		if (!isdigit((unsigned char)entry->d_name[0]))
-			continue;
-		if (++*n_tasks > TREE_TASKS_MAX)
-			return -E2BIG;
-		++*ret_n;
-		tid = (pid_t)strtol(entry->d_name, NULL, 10);
-		r = add_id(tree, tid);
-		if (r < 0)
-			return r;
-		tree->has_seccomp_filter = tree->has_seccomp_filter || task_has_filter(tid);
-	}
+	*ret_n = count.n;
+	return r;
 }
 
 static uint64_t resident_bytes(pid_t pid)

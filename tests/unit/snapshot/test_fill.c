@@ -2,10 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <lz4.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -117,7 +115,7 @@ static void put_chunk(struct snapshot *s, int data_fd, struct page_chunk *chunk,
 	}
 	/* each at a multiple of 2 MiB */
 	chunk->offset = s->map.data_bytes;
-	padded = (chunk->stored_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+	padded = page_round_up(chunk->stored_bytes);
 	assert_int_equal(pwrite(data_fd, stored, padded, (off_t)chunk->offset), padded);
 	s->map.data_bytes += 2 * MIB;
 	assert_int_equal(page_map_add_chunk(&s->map, chunk), 0);
@@ -199,44 +197,16 @@ static void end_snapshot(struct snapshot *s)
 	sandbox_done(&s->box);
 }
 
-static void *run_thread(void *arg)
-{
-	victim_ready(arg);
-	for (;;)
-		(void)pause();
-	return NULL;
-}
-
 static void act_threads(struct victim *victim)
 {
-	pthread_t thread;
-
-	for (int i = 0; i < N_THREADS - 1; i++)
-		(void)pthread_create(&thread, NULL, run_thread, victim);
-	victim_ready(victim);
-}
-
-/* how the calls that a ring is made of are answered; of the victim and all its threads */
-static void forbid(uint32_t number, uint32_t answer)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, answer),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {ARRAY_LEN(code), code};
-
-	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
-		_exit(99);
+	victim_idle_threads(victim, N_THREADS);
 }
 
 static uint32_t filter_answer; /* of the victim to be forked */
 
 static void act_filtered(struct victim *victim)
 {
-	forbid(SYS_io_uring_setup, filter_answer);
+	victim_forbid(SYS_io_uring_setup, filter_answer);
 	act_threads(victim);
 }
 
@@ -409,7 +379,7 @@ static int fill_denied(void *arg)
 	if (denied->without_admin)
 		drop_admin();
 	if (denied->call != 0)
-		forbid(denied->call, denied->answer);
+		victim_forbid(denied->call, denied->answer);
 	if (pages_fill(&denied->s->map, denied->s->box.fd, &options, &result, &err) != 0) {
 		print_message("%s\n", err.msg);
 		return 1;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -362,27 +361,12 @@ static void test_stacks_are_clipped(void **state)
 	victim_end(&victim);
 }
 
-static void set_filter(uint32_t answer_to_prctl)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, answer_to_prctl),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {ARRAY_LEN(code), code};
-
-	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
-		_exit(1);
-}
-
 static uint32_t filter_answer; /* of the victim to be forked */
 
 static void act_filtered(struct victim *victim)
 {
 	tell_addresses(victim, 0);
-	set_filter(filter_answer);
+	victim_forbid(SYS_prctl, filter_answer);
 	victim_ready(victim);
 	for (;;) {
 		atomic_fetch_add(&victim->shared->turns, 1);

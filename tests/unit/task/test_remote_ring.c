@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,23 +26,9 @@
 
 static unsigned char *place; /* at the same address in every victim, untouched here */
 
-static void *run_thread(void *arg)
-{
-	struct victim *victim = arg;
-
-	victim_ready(victim);
-	for (;;)
-		(void)pause();
-	return NULL;
-}
-
 static void act_threads(struct victim *victim)
 {
-	pthread_t thread;
-
-	for (int i = 0; i < N_THREADS - 1; i++)
-		(void)pthread_create(&thread, NULL, run_thread, victim);
-	victim_ready(victim);
+	victim_idle_threads(victim, N_THREADS);
 }
 
 static void start(struct victim *victim)

@@ -2,7 +2,11 @@
 #include "tests/unit/task/victim.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +14,11 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/rseq.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/procfs.h"
 
@@ -140,4 +146,36 @@ bool victim_can_trace(void)
 	(void)kill(pid, SIGKILL);
 	(void)waitpid(pid, NULL, __WALL);
 	return can;
+}
+
+static void *run_idle_thread(void *arg)
+{
+	victim_ready(arg);
+	for (;;)
+		(void)pause();
+	return NULL;
+}
+
+void victim_idle_threads(struct victim *victim, int n_threads)
+{
+	pthread_t thread;
+
+	for (int i = 0; i < n_threads - 1; i++)
+		(void)pthread_create(&thread, NULL, run_idle_thread, victim);
+	victim_ready(victim);
+}
+
+void victim_forbid(uint32_t call, uint32_t answer)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, answer),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {ARRAY_LEN(code), code};
+
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+		_exit(99);
 }

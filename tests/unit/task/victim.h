@@ -45,6 +45,15 @@ void victim_ready(struct victim *victim); /* called by the victim */
  */
 void victim_tell_rseq(struct victim *victim, uint64_t at);
 
+/*
+ * Called by the victim: n_threads in all from here on, each of them idle and each with its own
+ * victim_ready(), this one included.
+ */
+void victim_idle_threads(struct victim *victim, int n_threads);
+
+/* called by a process about itself and all its later threads: a filter that answers one call so */
+void victim_forbid(uint32_t call, uint32_t answer);
+
 /* false after 10 s */
 bool victim_wait(const atomic_int *flag, int at_least);
 bool victim_wait_state(pid_t tid, char state);
