@@ -20,6 +20,8 @@ static int ask_criu(const char *criu, struct host *host)
 		return r;
 	r = criu_session_open(&host->program, &start, &session, &host->criu_err);
 	if (r == 0)
+		r = criu_session_ask_version(&session, &host->criu_err);
+	if (r == 0)
 		r = criu_session_version(&session, deadline_after_ms(CRIU_ANSWER_MS),
 					 &host->criu_err);
 	if (r == 0)

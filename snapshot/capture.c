@@ -87,6 +87,8 @@ static int take_host(struct capture *c, struct snap_error *err)
 	if (r == 0)
 		r = criu_session_open(&c->program, &none, &c->session, err);
 	if (r == 0)
+		r = criu_session_ask_version(&c->session, err);
+	if (r == 0)
 		r = criu_session_version(&c->session, deadline_after_ms(5000), err);
 	if (r == 0)
 		r = fingerprint_take(c->session.version, c->program.build_id, &c->m.host, err);

@@ -85,7 +85,8 @@ static int step_criu_start(void *context, struct snap_error *err)
 		if (c->config->stdio[i] >= 0)
 			start.inherit[start.n_inherit++] = c->config->stdio[i];
 	}
-	return criu_session_open(&c->program, &start, &c->session, err);
+	r = criu_session_open(&c->program, &start, &c->session, err);
+	return r == 0 ? criu_session_ask_version(&c->session, err) : r;
 }
 
 static void undo_criu_start(void *context)
@@ -95,31 +96,27 @@ static void undo_criu_start(void *context)
 	criu_session_close(&c->session);
 }
 
-/* the same program tells the same version: asking would mean to wait for its start */
-static int learn_version(struct restore *c, struct snap_error *err)
-{
-	const char *known = c->m.host.criu_version;
-
-	if (c->program.build_id[0] && strcmp(c->program.build_id, c->m.host.criu_build_id) == 0) {
-		(void)snprintf(c->session.version, sizeof(c->session.version), "%s", known);
-		return 0;
-	}
-	return criu_session_version(&c->session, deadline_after_ms(5000), err);
-}
-
+/*
+ * What does not need CRIU is done while it starts: the cache is looked for under the version that
+ * the manifest names, for with another one the gate refuses.
+ */
 static int step_host(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
-	int r = learn_version(c, err);
+	int r = fingerprint_take(c->m.host.criu_version, c->program.build_id, &c->here, err);
 
-	if (r == 0)
-		r = fingerprint_take(c->session.version, c->program.build_id, &c->here, err);
 	if (r < 0)
 		return r;
 	kdat_find(&c->store, &c->program, &c->here, c->m.unprivileged, &c->kdat);
 	criu_session_use_cache(&c->session, c->kdat.dir_fd);
 	c->result->cache_hit = c->kdat.hit;
-	return 0;
+
+	r = criu_session_version(&c->session, deadline_after_ms(5000), err);
+	if (r < 0)
+		return r;
+	free(c->here.criu_version);
+	c->here.criu_version = strdup(c->session.version);
+	return c->here.criu_version ? 0 : snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 }
 
 /* who says nothing about the engine means the one that was captured */

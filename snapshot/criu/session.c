@@ -191,7 +191,8 @@ static int fail_with_log(struct criu_session *session, enum snap_code code, int 
 	return snap_fail(err, code, errnum, "CRIU %s%s%s", what, reason[0] ? ": " : "", reason);
 }
 
-static int send_request(struct criu_session *session, const CriuReq *req, struct snap_error *err)
+static int send_request(struct criu_session *session, const CriuReq *req, enum snap_code code,
+			struct snap_error *err)
 {
 	uint8_t packet[PACKET_MAX];
 	size_t size = criu_req__get_packed_size(req);
@@ -202,7 +203,7 @@ static int send_request(struct criu_session *session, const CriuReq *req, struct
 	(void)criu_req__pack(req, packet);
 	n = send(session->sock, packet, size, MSG_NOSIGNAL);
 	if (n < 0)
-		return snap_fail(err, SNAP_E_DUMP, errno, "CRIU ended without taking a request");
+		return snap_fail(err, code, errno, "CRIU ended without taking a request");
 	return 0;
 }
 
@@ -233,8 +234,9 @@ static int recv_response(struct criu_session *session, uint64_t deadline_ns, enu
 	return 0;
 }
 
-static int answer_notify(struct criu_session *session, const CriuResp *resp, criu_notify_fn notify,
-			 void *arg, bool *ret_refused, struct snap_error *err)
+static int answer_notify(struct criu_session *session, const CriuResp *resp, enum snap_code code,
+			 criu_notify_fn notify, void *arg, bool *ret_refused,
+			 struct snap_error *err)
 {
 	CriuReq req = CRIU_REQ__INIT;
 	int r = 0;
@@ -246,7 +248,7 @@ static int answer_notify(struct criu_session *session, const CriuResp *resp, cri
 	req.type = CRIU_REQ_TYPE__NOTIFY;
 	req.has_notify_success = true;
 	req.notify_success = r == 0;
-	return send_request(session, &req, err);
+	return send_request(session, &req, code, err);
 }
 
 /* send, answer notifications, return the final response or fail */
@@ -256,7 +258,7 @@ static int converse(struct criu_session *session, const CriuReq *req, const stru
 {
 	bool refused = false;
 	CriuResp *resp = NULL;
-	int r = send_request(session, req, err);
+	int r = send_request(session, req, code, err);
 
 	while (r == 0) {
 		r = recv_response(session, o->deadline_ns, code, &resp, err);
@@ -264,7 +266,7 @@ static int converse(struct criu_session *session, const CriuReq *req, const stru
 			return r;
 		if (resp->type != CRIU_REQ_TYPE__NOTIFY)
 			break;
-		r = answer_notify(session, resp, notify, arg, &refused, err);
+		r = answer_notify(session, resp, code, notify, arg, &refused, err);
 		criu_resp__free_unpacked(resp, NULL);
 		resp = NULL;
 	}
@@ -284,18 +286,21 @@ static int converse(struct criu_session *session, const CriuReq *req, const stru
 	return 0;
 }
 
-int criu_session_version(struct criu_session *session, uint64_t deadline_ns, struct snap_error *err)
+int criu_session_ask_version(struct criu_session *session, struct snap_error *err)
 {
 	CriuReq req = CRIU_REQ__INIT;
-	CriuResp *resp = NULL;
-	int r;
 
 	req.type = CRIU_REQ_TYPE__VERSION;
 	req.has_keep_open = true;
 	req.keep_open = true;
-	r = send_request(session, &req, err);
-	if (r == 0)
-		r = recv_response(session, deadline_ns, SNAP_E_PREFLIGHT, &resp, err);
+	return send_request(session, &req, SNAP_E_PREFLIGHT, err);
+}
+
+int criu_session_version(struct criu_session *session, uint64_t deadline_ns, struct snap_error *err)
+{
+	CriuResp *resp = NULL;
+	int r = recv_response(session, deadline_ns, SNAP_E_PREFLIGHT, &resp, err);
+
 	if (r < 0)
 		return r;
 	if (resp->success && resp->version) {

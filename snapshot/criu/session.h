@@ -80,7 +80,10 @@ void criu_session_use_cache(struct criu_session *session, int dir_fd);
 /* kill what still runs, reap it, close; idempotent */
 void criu_session_close(struct criu_session *session);
 
-/* ask once; the session stays usable */
+/* ask for the version without waiting for the answer; CRIU may still be starting */
+int criu_session_ask_version(struct criu_session *session, struct snap_error *err);
+
+/* wait for the answer and set session->version; the session stays usable */
 int criu_session_version(struct criu_session *session, uint64_t deadline_ns,
 			 struct snap_error *err);
 
