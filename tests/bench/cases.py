@@ -71,7 +71,8 @@ class Maker:
         script = self.programs.fixture("node_service.js")
         # libuv's io_uring is what CRIU refuses; snapinit would take it away by itself
         return Case("node-100M", (node, script, "--port", str(PORT), "--megabytes", "100"),
-                    160 * MIB, env=(("UV_USE_IO_URING", "0"),))
+                    160 * MIB, answer=get("/page?9999"), touch=get("/touch"),
+                    env=(("UV_USE_IO_URING", "0"),))
 
     def rag(self):
         script = os.path.join(self.programs.source, "examples/rag-agent/agent.py")
