@@ -145,6 +145,8 @@ static void act_fork(struct victim *victim)
 			break;
 	}
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* thousands of orphans are too much for the reaper of some machines */
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	victim_ready(victim);
 	for (;;) {
 		pid_t pid = fork();
@@ -155,6 +157,8 @@ static void act_fork(struct victim *victim)
 			_exit(0);
 		}
 		(void)waitpid(pid, NULL, 0);
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
 		atomic_fetch_add(&victim->shared->turns, 1);
 	}
 }
