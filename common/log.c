@@ -56,6 +56,16 @@ enum log_level log_level_get(void)
 	return log_state.level;
 }
 
+void log_set_level(enum log_level level)
+{
+	log_state.level = level;
+}
+
+const char *log_level_name(enum log_level level)
+{
+	return (unsigned int)level < LOG_LEVEL_MAX_ ? level_names[level] : "unknown";
+}
+
 int log_level_parse(const char *word, enum log_level *ret)
 {
 	for (int i = 0; i < LOG_LEVEL_MAX_; i++) {

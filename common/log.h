@@ -40,6 +40,8 @@ struct log_field {
 void log_init(const char *comp, int fd, enum log_format format, enum log_level level);
 void log_set_fd(int fd);
 enum log_level log_level_get(void);
+void log_set_level(enum log_level level);
+const char *log_level_name(enum log_level level);
 
 /* "error" … "debug"; -EINVAL for another word */
 int log_level_parse(const char *word, enum log_level *ret);

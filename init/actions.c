@@ -176,6 +176,8 @@ static int failure_status(const struct supervisor *s, int otherwise)
 
 static void log_capture_failed(struct supervisor *s)
 {
+	s->report = (struct capture_report){.outcome = CAPTURE_FAILED, .code = s->failure.code};
+	(void)snprintf(s->report.text, sizeof(s->report.text), "%s", s->failure.msg);
 	log_write(LOG_LEVEL_WARN, "capture.failed",
 		  (struct log_field[]){LOG_TEXT("code", failure_code(s))}, 1,
 		  "no snapshot was made: %s", s->failure.msg);
@@ -202,15 +204,22 @@ static enum supervisor_state begin_capture(struct supervisor *s)
 				 ? deadline_after_ms(s->options->capture_timeout_ms)
 				 : DEADLINE_NEVER;
 	s->capture_deadline_ns = s->deadline_ns;
+	s->report = (struct capture_report){.outcome = CAPTURE_RUNS};
+	if (s->said_ready)
+		(void)s->ops->answer(s->world, WORKER_MSG_ENGINE_SAYS_READY, 0);
 	return deliver_held(s, STATE_CAPTURING);
 }
 
 static enum supervisor_state boot(struct supervisor *s)
 {
-	bool capture = s->options->capture != CAPTURE_NEVER && !s->capture_over;
+	bool capture = !s->capture_over && (s->options->capture == CAPTURE_FIRST_BOOT ||
+					    s->options->capture == CAPTURE_EXIT);
 	struct snap_error err = {.code = SNAP_OK};
-	int r = s->ops->boot(s->world, capture, &err);
+	int r;
 
+	s->capturable = s->options->capture != CAPTURE_NEVER;
+	s->said_ready = false;
+	r = s->ops->boot(s->world, s->capturable, &err);
 	if (r != 0) {
 		log_write(LOG_LEVEL_ERROR, "boot.failed", NULL, 0, "%s", err.msg);
 		s->engine_status = r > 0 ? r : STATUS_OWN_FAILURE;
@@ -222,6 +231,7 @@ static enum supervisor_state boot(struct supervisor *s)
 			  LOG_TEXT("reason", s->failure.msg[0] ? failure_code(s) : "none")},
 		  2, "engine booted cold");
 	s->failure.msg[0] = '\0';
+	s->origin = ORIGIN_COLD;
 	return capture ? begin_capture(s) : serve(s);
 }
 
@@ -371,6 +381,9 @@ ACTION(act_restored)
 ACTION(act_ready)
 {
 	(void)e;
+	s->origin = ORIGIN_WAKE;
+	s->said_ready = true;
+	s->capturable = true;
 	s->ready_ns = clock_now_ns();
 	s->ops->woken(s->world);
 	s->deadline_ns = deadline_after_ms(WAKE_LAST_WORD_MS);
@@ -412,6 +425,7 @@ ACTION(act_woken_terminate)
 ACTION(act_wake_done)
 {
 	log_wake_done(s, e->msg->text);
+	(void)snprintf(s->generation, sizeof(s->generation), "%s", e->msg->text);
 	s->ops->retire_worker(s->world);
 	return end_or_serve(s, 0);
 }
@@ -445,9 +459,24 @@ ACTION(act_terminate_capture)
 	return act_terminate(s, e);
 }
 
+/* for a capture to come */
+ACTION(act_note_ready)
+{
+	(void)e;
+	s->said_ready = true;
+	return s->state;
+}
+
+ACTION(act_asked_capture)
+{
+	(void)e;
+	return begin_capture(s);
+}
+
 ACTION(act_says_ready)
 {
 	(void)e;
+	s->said_ready = true;
 	(void)s->ops->answer(s->world, WORKER_MSG_ENGINE_SAYS_READY, 0);
 	return s->state;
 }
@@ -523,15 +552,17 @@ ACTION(act_thawed)
 	return act_frozen_breach(s, e);
 }
 
-static void log_capture_done(const struct worker_msg *msg)
+static void log_capture_done(struct supervisor *s, const struct worker_msg *msg)
 {
+	s->report = (struct capture_report){.outcome = CAPTURE_MADE};
+	(void)snprintf(s->report.text, sizeof(s->report.text), "%s", msg->text);
 	log_write(LOG_LEVEL_INFO, "capture.done",
 		  (struct log_field[]){LOG_TEXT("snapshot", msg->text)}, 1, "snapshot made");
 }
 
 ACTION(act_capture_done)
 {
-	log_capture_done(e->msg);
+	log_capture_done(s, e->msg);
 	s->capture_over = true;
 	s->ops->retire_worker(s->world);
 	s->ops->forget_recovery(s->world);
@@ -644,7 +675,7 @@ static enum supervisor_state await_worker_exit(struct supervisor *s, int status)
 
 ACTION(act_ended_done)
 {
-	log_capture_done(e->msg);
+	log_capture_done(s, e->msg);
 	return await_worker_exit(s, 0);
 }
 

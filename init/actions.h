@@ -37,6 +37,8 @@ ACTION(act_wake_worker_lost); /* the engine answers already: it stays */
 /* capture */
 ACTION(act_terminate_capture);
 ACTION(act_says_ready);
+ACTION(act_note_ready);
+ACTION(act_asked_capture);
 ACTION(act_freeze);
 ACTION(act_thawed);
 ACTION(act_capture_done);

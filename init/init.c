@@ -16,7 +16,9 @@
 #include "common/loop.h"
 #include "common/pidref.h"
 #include "common/procfs.h"
+#include "init/answers.h"
 #include "init/child.h"
+#include "init/control.h"
 #include "init/descendants.h"
 #include "init/journal.h"
 #include "init/notify.h"
@@ -35,6 +37,7 @@
 #define PRIORITY_NOTIFY	 (-30)
 #define PRIORITY_WORKER	 (-25)
 #define PRIORITY_SIGNALS (-10)
+#define PRIORITY_CONTROL 0
 
 #define MESSAGES_MAX	  16   /* of the worker, per turn */
 #define WORKER_RETIRE_MS  5000 /* from its last word to KILL */
@@ -51,6 +54,8 @@ struct init {
 	struct loop_source signals_source;
 	struct notify notify;
 	struct loop_source notify_source;
+	struct answers answers;
+	struct control control;
 	struct stdio stdio;
 	struct worker worker;
 	struct supervisor supervisor;
@@ -549,6 +554,22 @@ static int set_up_snapshot_mode(struct init *init, struct snap_error *err)
 	return worker_init(&init->worker, options, err);
 }
 
+/* nobody shall miss the engine because of a socket */
+static void set_up_control(struct init *init)
+{
+	const char *chosen = init->options->control;
+	const char *path = chosen ? chosen : CONTROL_PATH;
+	struct snap_error err;
+
+	if (strcmp(path, "none") == 0 || (!chosen && (getpid() != 1 || !init->options->snapshot)))
+		return;
+	init->answers = (struct answers){&init->supervisor, &init->worker};
+	if (control_init(&init->control, &init->loop, path, PRIORITY_CONTROL, answers_put,
+			 &init->answers, &err) < 0)
+		log_write(chosen ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "control.off", NULL, 0, "%s",
+			  err.msg);
+}
+
 static int set_up(struct init *init, struct snap_error *err)
 {
 	const struct init_options *options = init->options;
@@ -575,6 +596,7 @@ static int set_up(struct init *init, struct snap_error *err)
 		     PRIORITY_SIGNALS, on_signal, init);
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot watch for signals");
+	set_up_control(init);
 	return options->snapshot ? set_up_snapshot_mode(init, err) : 0;
 }
 
@@ -583,6 +605,7 @@ static void tear_down(struct init *init)
 	journal_undo(init->journal_fd);
 	init->journal_fd = fd_close(init->journal_fd);
 	init->recovery_fd = fd_close(init->recovery_fd);
+	control_done(&init->control);
 	loop_remove(&init->notify_source);
 	loop_remove(&init->signals_source);
 	worker_done(&init->worker);
@@ -612,6 +635,7 @@ int init_run(const struct init_options *options)
 		.notify = {.fd = FD_NONE, .engine_end = FD_NONE, .up_fd = FD_NONE},
 		.worker = {.ref = PIDREF_NONE, .fd = FD_NONE, .kill_at = DEADLINE_NEVER},
 		.engine = PIDREF_NONE,
+		.control = {.fd = FD_NONE},
 		.journal_fd = FD_NONE,
 		.recovery_fd = FD_NONE,
 		.log_fd = STDERR_FILENO,

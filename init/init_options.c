@@ -22,7 +22,7 @@ static const struct option_def defs[] = {
 	{"snapshot", 0, OPTION_STRING, AT(snapshot), "SNAPINIT_SNAPSHOT", "DIR",
 	 "wake from the snapshot in DIR if it is usable"},
 	{"capture", 0, OPTION_STRING, AT(capture_word), "SNAPINIT_CAPTURE", "MODE",
-	 "after a cold boot: never, first-boot (serve on) or exit (never)"},
+	 "after a cold boot: never, first-boot (serve on), on-request, exit (never)"},
 	{"fallback", 0, OPTION_STRING, AT(fallback_word), "SNAPINIT_FALLBACK", "MODE",
 	 "without a wake: boot cold, or none, which exits 222 (cold)"},
 	{"generation", 0, OPTION_STRING, AT(generation), "SNAPINIT_GENERATION", "NAME",
@@ -35,6 +35,8 @@ static const struct option_def defs[] = {
 	 "end the engine once it is awake and exit 0"},
 	{"pid-base", 0, OPTION_UINT, AT(pid_base), "SNAPINIT_PID_BASE", "N",
 	 "first pid of an engine that will be captured (1000)"},
+	{"control", 0, OPTION_STRING, AT(control), "SNAPINIT_CONTROL", "PATH",
+	 "socket for snapctl state, capture, log-level; none (/run/snapinit.sock for PID 1)"},
 	{"worker", 0, OPTION_STRING, AT(worker), "SNAPINIT_WORKER", "PATH",
 	 "snapworker (../libexec/snapinit/snapworker)"},
 	{"engine", 0, OPTION_STRING, AT(engine), "SNAPINIT_ENGINE", "NAME",
@@ -77,6 +79,7 @@ static int parse_capture(struct init_options *options, struct snap_error *err)
 	static const char *const words[] = {
 		[CAPTURE_NEVER] = "never",
 		[CAPTURE_FIRST_BOOT] = "first-boot",
+		[CAPTURE_ON_REQUEST] = "on-request",
 		[CAPTURE_EXIT] = "exit",
 	};
 
@@ -87,7 +90,8 @@ static int parse_capture(struct init_options *options, struct snap_error *err)
 		}
 	}
 	return snap_fail(err, SNAP_E_USAGE, EINVAL,
-			 "--capture: '%s' is not never, first-boot or exit", options->capture_word);
+			 "--capture: '%s' is not never, first-boot, on-request or exit",
+			 options->capture_word);
 }
 
 static int parse_log_words(struct init_options *options, struct snap_error *err)
@@ -192,6 +196,6 @@ void init_options_print_help(FILE *out)
 void init_options_print_version(FILE *out)
 {
 	(void)fputs("snapinit " SNAP_VERSION "\n"
-		    "+wake +capture +notify +subreaper -shield -control\n",
+		    "+wake +capture +notify +subreaper +control -shield\n",
 		    out);
 }

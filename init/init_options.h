@@ -16,6 +16,7 @@
 enum capture_mode {
 	CAPTURE_NEVER,
 	CAPTURE_FIRST_BOOT, /* the engine serves on */
+	CAPTURE_ON_REQUEST, /* of the control socket; the engine serves on */
 	CAPTURE_EXIT,	    /* the engine ends with the capture */
 };
 
@@ -41,6 +42,7 @@ struct init_options {
 	const char *snapshot; /* NULL: plain mode */
 	const char *generation;
 	const char *worker;
+	const char *control; /* NULL: the usual place, if we are PID 1 */
 	const char *ready;
 
 	/* words, and what they mean */

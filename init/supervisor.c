@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "init/supervisor.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -37,6 +38,7 @@ static const char *const event_names[] = {
 	[EVENT_CLEAN] = "clean",
 	[EVENT_DRAINED] = "drained",
 	[EVENT_SAYS_READY] = "says-ready",
+	[EVENT_ASKED_CAPTURE] = "asked-capture",
 };
 
 _Static_assert(ARRAY_LEN(state_names) == STATE_MAX_, "one name a state");
@@ -66,6 +68,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
 		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_RESUMING] = {
 		[EVENT_TERMINATE]   = act_abort_wake,
@@ -84,7 +87,8 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_DEADLINE]    = act_wake_late,
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
-		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_SAYS_READY]  = act_note_ready,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_WOKEN] = {
 		[EVENT_TERMINATE]   = act_woken_terminate,
@@ -103,7 +107,8 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_DEADLINE]    = act_wake_worker_lost,
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
-		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_SAYS_READY]  = act_note_ready,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_SERVING] = {
 		[EVENT_TERMINATE]   = act_terminate,
@@ -122,7 +127,8 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_DEADLINE]    = act_nothing,
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
-		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_SAYS_READY]  = act_note_ready,
+		[EVENT_ASKED_CAPTURE] = act_asked_capture,
 	},
 	[STATE_CAPTURING] = {
 		[EVENT_TERMINATE]   = act_terminate_capture,
@@ -142,6 +148,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
 		[EVENT_SAYS_READY]  = act_says_ready,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_FROZEN] = {
 		[EVENT_TERMINATE]   = act_frozen_terminate,
@@ -160,7 +167,8 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_DEADLINE]    = act_frozen_late,
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
-		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_SAYS_READY]  = act_note_ready,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_THAWED] = {
 		[EVENT_TERMINATE]   = act_terminate_capture,
@@ -179,7 +187,8 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_DEADLINE]    = act_capture_late,
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
-		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_SAYS_READY]  = act_note_ready,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_ENDED] = {
 		[EVENT_TERMINATE]   = act_ended_terminate,
@@ -199,6 +208,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
 		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_MENDING] = {
 		[EVENT_TERMINATE]   = act_hold,
@@ -217,7 +227,8 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_DEADLINE]    = act_mend_late,
 		[EVENT_CLEAN]       = act_mended,
 		[EVENT_DRAINED]     = act_nothing,
-		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_SAYS_READY]  = act_note_ready,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_RECOVERING] = {
 		[EVENT_TERMINATE]   = act_hold,
@@ -236,7 +247,8 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_DEADLINE]    = act_not_recovered,
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
-		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_SAYS_READY]  = act_note_ready,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_PROBING] = {
 		[EVENT_TERMINATE]   = act_probe_terminate,
@@ -255,7 +267,8 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_DEADLINE]    = act_harmed,
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
-		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_SAYS_READY]  = act_note_ready,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_CLEANING] = {
 		[EVENT_TERMINATE]   = act_clean_terminate,
@@ -275,6 +288,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_CLEAN]       = act_cleaned,
 		[EVENT_DRAINED]     = act_nothing,
 		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_STOPPING] = {
 		[EVENT_TERMINATE]   = act_forward,
@@ -294,6 +308,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
 		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_KILLING] = {
 		[EVENT_TERMINATE]   = act_nothing,
@@ -313,6 +328,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_CLEAN]       = act_killed_all,
 		[EVENT_DRAINED]     = act_nothing,
 		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_DRAINING] = {
 		[EVENT_TERMINATE]   = act_nothing,
@@ -332,6 +348,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_gone,
 		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_GONE] = {
 		[EVENT_TERMINATE]   = act_nothing,
@@ -351,6 +368,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_CLEAN]       = act_nothing,
 		[EVENT_DRAINED]     = act_nothing,
 		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 };
 
@@ -391,6 +409,27 @@ void supervisor_handle(struct supervisor *supervisor, const struct event *event)
 	action_fn action = table[supervisor->state][event->type];
 
 	enter(supervisor, action(supervisor, event), event_names[event->type]);
+}
+
+int supervisor_ask_capture(struct supervisor *supervisor, struct snap_error *err)
+{
+	const struct init_options *options = supervisor->options;
+
+	if (!options->snapshot)
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,
+				       "there is nowhere to put it: no --snapshot DIR");
+	if (supervisor->state != STATE_SERVING)
+		return snap_fail_plain(err, SNAP_E_NOT_READY, EBUSY, "not now: %s",
+				       supervisor_state_name(supervisor->state));
+	if (!supervisor->capturable)
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,
+				       "the engine was not started for a capture: "
+				       "--capture on-request or first-boot");
+	supervisor_handle(supervisor, &(struct event){.type = EVENT_ASKED_CAPTURE});
+	if (supervisor->report.outcome == CAPTURE_FAILED)
+		return snap_fail_plain(err, supervisor->report.code, EIO, "%s",
+				       supervisor->report.text);
+	return 0;
 }
 
 enum supervisor_event supervisor_event_of(uint32_t msg_type)

@@ -68,7 +68,8 @@ enum supervisor_event {
 	EVENT_DEADLINE,
 	EVENT_CLEAN, /* nothing is left of what was to be killed */
 	EVENT_DRAINED,
-	EVENT_SAYS_READY, /* the engine, on its notify descriptor or socket */
+	EVENT_SAYS_READY,    /* the engine, on its notify descriptor or socket */
+	EVENT_ASKED_CAPTURE, /* somebody, on the control socket */
 	EVENT_MAX_,
 };
 
@@ -124,6 +125,26 @@ struct supervisor_ops {
 	void (*drain)(void *world);
 };
 
+enum supervisor_origin {
+	ORIGIN_NONE, /* no engine yet */
+	ORIGIN_COLD,
+	ORIGIN_WAKE,
+};
+
+enum capture_outcome {
+	CAPTURE_NOT_TRIED,
+	CAPTURE_RUNS,
+	CAPTURE_MADE,
+	CAPTURE_FAILED,
+};
+
+/* of the last capture, for who asks */
+struct capture_report {
+	enum capture_outcome outcome;
+	enum snap_code code; /* FAILED; SNAP_OK where the worker itself is to blame */
+	char text[sizeof(((struct worker_msg *)0)->text)]; /* MADE: generation; FAILED: why */
+};
+
 struct supervisor {
 	const struct supervisor_ops *ops;
 	void *world;
@@ -139,10 +160,15 @@ struct supervisor {
 	struct held_signals held;
 	struct snap_error failure; /* why the cold boot comes, or the capture failed */
 	bool capture_over;	   /* tried, or not wanted any more */
-	bool worker_done;	   /* ENDED: it said its last word */
-	bool boot_after_clean;	   /* CLEANING: else exit */
-	int engine_status;	   /* exit status of the engine that ended last */
-	int forced_status;	   /* exit with this, not the engine's; -1: none */
+	bool said_ready;	   /* the engine that runs now, on its descriptor or socket */
+	bool capturable;	   /* … was started such that a snapshot of it can wake */
+	enum supervisor_origin origin;
+	char generation[sizeof(((struct worker_msg *)0)->text)]; /* ORIGIN_WAKE: which one */
+	struct capture_report report;
+	bool worker_done;      /* ENDED: it said its last word */
+	bool boot_after_clean; /* CLEANING: else exit */
+	int engine_status;     /* exit status of the engine that ended last */
+	int forced_status;     /* exit with this, not the engine's; -1: none */
 };
 
 void supervisor_init(struct supervisor *supervisor, const struct supervisor_ops *ops, void *world,
@@ -152,6 +178,12 @@ void supervisor_init(struct supervisor *supervisor, const struct supervisor_ops 
 void supervisor_start(struct supervisor *supervisor);
 
 void supervisor_handle(struct supervisor *supervisor, const struct event *event);
+
+/*
+ * Capture the engine that serves, now; how that went, is in report when the state is SERVING
+ * again. 0, or -errno when it was not begun.
+ */
+int supervisor_ask_capture(struct supervisor *supervisor, struct snap_error *err);
 
 /* the event for a message of the worker; EVENT_BREACH for one that only we send */
 enum supervisor_event supervisor_event_of(uint32_t msg_type);

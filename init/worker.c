@@ -139,7 +139,8 @@ void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine)
 	put_list(&at, "--include", &options->include);
 	put_list(&at, "--accept", &options->accept);
 	put_option(&at, "--criu", options->criu);
-	put_option(&at, "--log-level", options->log_level_word);
+	put_option(&at, "--log-level",
+		   worker->log_level ? worker->log_level : options->log_level_word);
 	put_option(&at, "--log-format", options->log_format_word);
 	put(&at, "--");
 	for (char **word = options->argv; *word; word++)

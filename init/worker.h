@@ -33,6 +33,8 @@ struct worker {
 	char timeout_text[32];
 	char dump_text[32];
 
+	const char *log_level; /* for the next one; NULL: as the options say */
+
 	struct pidref ref; /* active or retired; PIDREF_NONE: none */
 	int journal_fd;	   /* of PID 1, lent to the next one; FD_NONE: none */
 	int fd;		   /* our end of its socket; FD_NONE: none, or nothing more to hear */
