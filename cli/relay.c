@@ -41,15 +41,6 @@ static const char *text_of(const json_t *record, const char *key)
 	return text ? text : "";
 }
 
-static enum snap_code code_of(const char *name)
-{
-	for (int i = 0; i < SNAP_CODE_MAX_; i++) {
-		if (strcmp(snap_code_name((enum snap_code)i), name) == 0)
-			return (enum snap_code)i;
-	}
-	return SNAP_E_INTERNAL; /* "worker": it died or broke the protocol */
-}
-
 /* events that end an attempt; `code` is their code where the record has none */
 static const struct {
 	const char *event;
@@ -70,7 +61,7 @@ static void note(struct relay *relay, const json_t *record)
 
 		if (strcmp(event, failures[i].event) != 0)
 			continue;
-		failure->code = code[0] ? code_of(code) : failures[i].code;
+		failure->code = code[0] ? snap_code_named(code) : failures[i].code;
 		(void)snprintf(failure->msg, sizeof(failure->msg), "%s", text_of(record, "msg"));
 	}
 	if (strcmp(event, "capture.done") == 0)

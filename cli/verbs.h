@@ -60,6 +60,10 @@ int verb_run(const struct verb *verb, int argc, char **argv, struct snap_error *
 int verb_inspect(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_verify(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_export(const struct verb *verb, int argc, char **argv, struct snap_error *err);
+int verb_ps(const struct verb *verb, int argc, char **argv, struct snap_error *err);
+int verb_state(const struct verb *verb, int argc, char **argv, struct snap_error *err);
+int verb_capture(const struct verb *verb, int argc, char **argv, struct snap_error *err);
+int verb_log_level(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_doctor(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_version(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 

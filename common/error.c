@@ -108,3 +108,12 @@ int snap_code_exit_status(enum snap_code code)
 		return 1;
 	return code_infos[code].exit_status;
 }
+
+enum snap_code snap_code_named(const char *name)
+{
+	for (int i = 0; i < SNAP_CODE_MAX_; i++) {
+		if (strcmp(code_infos[i].name, name) == 0)
+			return (enum snap_code)i;
+	}
+	return SNAP_E_INTERNAL; /* "worker": it died or broke the protocol */
+}

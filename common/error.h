@@ -57,6 +57,9 @@ void snap_error_prefix(struct snap_error *err, const char *fmt, ...)
 /* stable name of a code, for example "incompatible"; never NULL */
 const char *snap_code_name(enum snap_code code);
 
+/* the code of that name; SNAP_E_INTERNAL for another word */
+enum snap_code snap_code_named(const char *name);
+
 /* exit status of snapctl for a code (shared/facts/platforms.md 5.2; docs/man/snapctl.1) */
 int snap_code_exit_status(enum snap_code code);
 

@@ -35,7 +35,6 @@ static void put_capture(const struct supervisor *supervisor, struct json_writer 
 	if (report->outcome == CAPTURE_FAILED) {
 		json_put_string(reply, "code",
 				report->code == SNAP_OK ? "worker" : snap_code_name(report->code));
-		json_put_uint(reply, "status", (uint64_t)snap_code_exit_status(report->code));
 		json_put_string(reply, "why", report->text);
 	}
 	json_close_object(reply);
@@ -77,7 +76,6 @@ static void answer_capture(const struct answers *answers, const char *word,
 	}
 	json_put_string(reply, "error", err.msg);
 	json_put_string(reply, "code", err.code == SNAP_OK ? "worker" : snap_code_name(err.code));
-	json_put_uint(reply, "status", (uint64_t)snap_code_exit_status(err.code));
 }
 
 static void answer_log_level(const struct answers *answers, const char *word,

@@ -129,13 +129,15 @@ static int on_connection(struct loop_source *source, uint32_t events)
 	return 0;
 }
 
-/* what an earlier life in the same container left; nothing but a socket is removed */
-static void remove_stale(const char *path)
+/* what an earlier life in the same container left: a socket on which nobody listens any more */
+static void remove_stale(const struct sockaddr_un *addr)
 {
+	snap_cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct stat st;
 
-	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		(void)unlink(path);
+	if (fd >= 0 && lstat(addr->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	    connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 && errno == ECONNREFUSED)
+		(void)unlink(addr->sun_path);
 }
 
 static int listen_at(struct control *control, const struct sockaddr_un *addr)
@@ -146,7 +148,7 @@ static int listen_at(struct control *control, const struct sockaddr_un *addr)
 	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (control->fd < 0)
 		return -errno;
-	remove_stale(addr->sun_path);
+	remove_stale(addr);
 	mask = umask(0177);
 	r = bind(control->fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
 	(void)umask(mask);

@@ -186,6 +186,7 @@ static char **make_argv(const struct worker_options *options, const char *genera
 		put(&at, page_option_name((enum page_option)i), options->pages.words[i]);
 	put(&at, "--log-level", "warn");
 	put(&at, "--log-format", "text");
+	put(&at, "--control", "none");
 	put(&at, "--exit-when-ready", "--");
 	memcpy(at, options->argv, words * sizeof(*at));
 	return argv;

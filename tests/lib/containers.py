@@ -37,7 +37,7 @@ class Workplace:
     """
 
     def __init__(self):
-        self.path = f"/run/snapinit-tests.{os.getpid()}"
+        self.path = f"{namespaces.WORKPLACES}{os.getpid()}"
         self._serial = 0
 
     def open(self):

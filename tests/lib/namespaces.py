@@ -67,6 +67,9 @@ def loopback_up():
         fcntl.ioctl(sock, 0x8914, request)  # SIOCSIFFLAGS
 
 
+WORKPLACES = "/run/snapinit-tests."
+
+
 def mount_points():
     with open("/proc/self/mountinfo", encoding="utf-8") as lines:
         return [line.split()[4] for line in lines]
@@ -114,7 +117,10 @@ def hidden_by(points):
 
 def mount_over(point, options):
     """A tmpfs on point that leaves what is ours below it in sight."""
-    kept = [(path, os.open(path, os.O_PATH | os.O_DIRECTORY)) for path in hidden_by([point])]
+    places = [path for path in mount_points()
+              if path.startswith(WORKPLACES) and path.startswith(point + "/")]
+    kept = [(path, os.open(path, os.O_PATH | os.O_DIRECTORY))
+            for path in hidden_by([point]) + places]
     mount("tmpfs", point, "tmpfs", 0, options)
     for path, fd in kept:
         os.makedirs(path, exist_ok=True)

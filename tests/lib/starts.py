@@ -234,7 +234,7 @@ PR_CAPBSET_DROP = 24
 class HostStart(Start):
     """
     snapinit as PID 1 of namespaces made here, without a container runtime: the fastest start.
-    The host's files, but /tmp and /dev/shm of its own; rights as a container of the setting has.
+    The host's files, but /tmp, /run and /dev/shm of its own; rights as a container of the setting has.
     """
 
     def __init__(self, folder, args, *, caps=None, uid=0, gid=0, env=None, cwd="/", stdio=None,
@@ -261,6 +261,7 @@ class HostStart(Start):
             if tmp:
                 namespaces.mount_over("/tmp", "mode=1777")
                 namespaces.mount_over("/dev/shm", "mode=1777")
+                namespaces.mount_over("/run", "mode=755")
             if own_net:
                 namespaces.loopback_up()
             _set_hostname(hostname)

@@ -178,7 +178,7 @@ static void test_answer_that_is_too_long_says_so(void **state)
 	assert_string_equal(ask_text(b, "state\n"), "{\"error\":\"the answer is too long\"}\n");
 }
 
-static void test_file_that_is_no_socket_stays(void **state)
+static void test_only_a_stale_socket_is_replaced(void **state)
 {
 	struct bench *b = *state;
 	struct control other;
@@ -194,10 +194,17 @@ static void test_file_that_is_no_socket_stays(void **state)
 	control_done(&other);
 	assert_int_equal(unlink(path), 0);
 
-	/* an earlier life's socket is replaced */
-	assert_int_equal(control_init(&other, &b->loop, b->path, 0, answer, b, &err), 0);
-	b->control.path[0] = '\0';
+	/* and so does one on which somebody listens */
+	assert_int_equal(control_init(&other, &b->loop, b->path, 0, answer, b, &err), -EADDRINUSE);
 	control_done(&other);
+	assert_string_equal(ask_text(b, "state\n"), "{\"verb\":\"state\",\"word\":\"\"}\n");
+
+	/* that of an earlier life is replaced */
+	b->control.path[0] = '\0';
+	control_done(&b->control);
+	assert_int_equal(access(b->path, F_OK), 0);
+	assert_int_equal(control_init(&b->control, &b->loop, b->path, 0, answer, b, &err), 0);
+	assert_string_equal(ask_text(b, "state\n"), "{\"verb\":\"state\",\"word\":\"\"}\n");
 }
 
 static void test_name_that_is_too_long_is_refused(void **state)
@@ -245,7 +252,7 @@ int main(void)
 		TEST(test_what_is_no_line_is_not_answered),
 		TEST(test_silent_clients_keep_nobody_out),
 		TEST(test_answer_that_is_too_long_says_so),
-		TEST(test_file_that_is_no_socket_stays),
+		TEST(test_only_a_stale_socket_is_replaced),
 		TEST(test_name_that_is_too_long_is_refused),
 		TEST(test_strangers_are_not_heard),
 	};

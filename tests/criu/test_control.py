@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control socket: a running snapinit is looked at, and captured when somebody asks for it."""
+
+import json
+import os
+import socket
+import subprocess
+
+import pytest
+
+from lib import engines
+from lib.starts import read_text, wait_until
+
+SOCKET = "/run/snapinit.sock"
+
+
+@pytest.fixture(name="engine")
+def one_engine(programs):
+    return engines.pyservice(programs)
+
+
+def snapctl(bench, *words):
+    return subprocess.run([bench.programs.snapctl, *words], capture_output=True, text=True,
+                          timeout=90, check=False)
+
+
+def told(bench, start, *words):
+    """What snapctl VERB --pid … --json says."""
+    result = snapctl(bench, *words, "--pid", str(start.pid), "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def state_of(bench, start):
+    return told(bench, start, "state")
+
+
+def wait_serving(bench, start):
+    start.wait_record("init.start")
+    wait_until("its socket", lambda: os.path.exists(f"/proc/{start.pid}/root{SOCKET}"), 10)
+    wait_until("a serving engine", lambda: state_of(bench, start)["state"] == "serving", 30)
+
+
+def test_capture_is_made_when_asked_for_and_again_after_a_wake(bench, engine):
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="on-request") as start:
+        answer = engine.ask(start)
+        wait_serving(bench, start)
+        before = state_of(bench, start)
+        assert before["origin"] == "cold" and before["capturable"]
+        assert before["capture"] == {"result": "none"}
+        assert before["command"] == list(engine.argv)
+        assert not os.path.exists(f"{store}/current")
+        assert told(bench, start, "capture")["capture"] == {"result": "done", "snapshot": "gen-1"}
+        assert engine.ask(start) == answer
+    with bench.start(store, engine) as start:
+        start.wait_record("wake.done")
+        wait_serving(bench, start)
+        woken = state_of(bench, start)
+        assert woken["origin"] == "wake" and woken["generation"] == "gen-1"
+        assert engine.ask(start) == answer
+        # what was woken can be captured too
+        assert told(bench, start, "capture")["capture"] == {"result": "done", "snapshot": "gen-2"}
+        assert engine.ask(start) == answer
+    assert read_text(f"{store}/current").strip() == "gen-2"
+    with bench.start(store, engine) as start:
+        assert start.wait_record("wake.done", "boot.cold")["event"] == "wake.done", start.tail()
+        assert engine.ask(start) == answer
+
+
+def test_what_cannot_be_captured_is_told_with_its_exit_status(bench, engine):
+    store = bench.workplace.store()
+    with bench.start(store, engine) as start:  # --capture never, and booted cold
+        engine.ask(start)
+        wait_serving(bench, start)
+        result = snapctl(bench, "capture", "--pid", str(start.pid))
+        assert result.returncode == 2
+        assert "--capture on-request" in result.stderr
+        assert engine.ask(start)
+        # nobody of that name listens
+        result = snapctl(bench, "capture", "--pid", "1")
+        assert result.returncode == 3, result.stderr
+
+
+def test_failed_capture_tells_why_and_the_engine_serves(bench, engine):
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="on-request",
+                     extra=("--oracle", f"GET http://127.0.0.1:{engine.port}/nowhere")) as start:
+        engine.ask(start)
+        wait_serving(bench, start)
+        result = snapctl(bench, "capture", "--pid", str(start.pid))
+        assert result.returncode not in (0, 1, 2), result.stderr
+        assert "no snapshot was made" in result.stderr
+        capture = state_of(bench, start)["capture"]
+        assert capture["result"] == "failed" and capture["why"] in result.stderr
+        assert engine.ask(start)
+
+
+def test_log_level_changes_while_it_runs(bench, engine):
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="on-request") as start:
+        wait_serving(bench, start)
+        assert not start.records("state.entered")
+        assert told(bench, start, "log-level", "debug") == {"log_level": "debug"}
+        told(bench, start, "capture")
+        assert start.records("state.entered")
+        assert snapctl(bench, "log-level", "--pid", str(start.pid), "loud").returncode == 2
+
+
+def test_ps_lists_it_and_the_socket_goes_with_it(bench, engine):
+    with bench.start(bench.workplace.store(), engine) as start:
+        wait_serving(bench, start)
+        rows = json.loads(snapctl(bench, "ps", "--json").stdout)["snapinits"]
+        mine = [row for row in rows if row["pid"] == start.pid]
+        assert len(mine) == 1 and mine[0]["state"]["state"] == "serving"
+        assert str(start.pid) in snapctl(bench, "ps").stdout
+        path = f"/proc/{start.pid}/root{SOCKET}"
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with raw:
+            raw.connect(path)
+            raw.sendall(b"nonsense\n")
+            assert "error" in json.loads(raw.recv(4096))
+
+
+def test_there_is_none_when_none_is_wanted(bench, engine):
+    with bench.start(bench.workplace.store(), engine, extra=("--control", "none")) as start:
+        engine.ask(start)
+        assert not os.path.exists(f"/proc/{start.pid}/root{SOCKET}")
+        result = snapctl(bench, "state", "--pid", str(start.pid))
+        assert result.returncode == 3 and SOCKET in result.stderr
