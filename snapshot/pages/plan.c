@@ -2,13 +2,15 @@
 #include "snapshot/pages/plan.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 
 #include "common/fd.h"
+#include "common/io.h"
+#include "snapshot/pages/object.h"
 #include "snapshot/task/kept.h"
 #include "snapshot/task/mappings.h"
 #include "snapshot/task/pagemap.h"
@@ -20,6 +22,7 @@ struct planner {
 	struct pages_plan *plan;
 	const struct tree_process *process;
 	int pagemap_fd;
+	int mem_fd; /* /proc/PID/mem */
 	injector_note_fn note;
 	void *note_arg;
 	bool check_cow; /* there is somebody in the tree to share pages with */
@@ -102,14 +105,17 @@ static uint32_t kept_whole(const struct mapping *mapping)
 	return reasons;
 }
 
-static bool is_zero_page(pid_t pid, uint64_t address)
+/*
+ * Not by process_vm_readv: it pins what it reads, and since Linux 5.19 the kernel gives a process
+ * a copy of its own of a page that is shared copy-on-write before it pins it (FAULT_FLAG_UNSHARE).
+ * One look would take the sharing from the tree.
+ */
+static bool is_zero_page(int mem_fd, uint64_t address)
 {
 	static const unsigned char zeros[PAGE_BYTES];
 	unsigned char page[PAGE_BYTES];
-	struct iovec local = {page, sizeof(page)};
-	struct iovec remote = {(void *)(uintptr_t)address, sizeof(page)};
 
-	return process_vm_readv(pid, &local, 1, &remote, 1, 0) == (ssize_t)sizeof(page) &&
+	return io_pread_full(mem_fd, page, sizeof(page), address) == (ssize_t)sizeof(page) &&
 	       memcmp(page, zeros, sizeof(page)) == 0;
 }
 
@@ -180,7 +186,7 @@ static int plan_page(struct planner *p, uint64_t address, uint64_t entry)
 	if (!p->check_cow || (entry & PAGEMAP_EXCLUSIVE))
 		return extend_run(p, address);
 	/* the kernel's zero page, or one that is as good as it */
-	if (p->mapping->inode == 0 && is_zero_page(p->process->pid, address)) {
+	if (p->mapping->inode == 0 && is_zero_page(p->mem_fd, address)) {
 		p->region.zero_bytes += PAGE_BYTES;
 		p->drop_holds = true;
 		return 0;
@@ -259,6 +265,21 @@ static int plan_mapping(struct planner *p, struct snap_error *err)
 	return r;
 }
 
+static int open_memory(struct planner *p, const struct page_space *space, struct snap_error *err)
+{
+	const char *name = "pagemap";
+	int r = 0;
+
+	p->pagemap_fd = r = pagemap_open(space->pid);
+	if (r >= 0 && p->check_cow) {
+		name = "memory";
+		p->mem_fd = r = pages_space_open(space, O_RDONLY);
+	}
+	return r >= 0 ? 0
+		      : snap_fail(err, SNAP_E_DUMP, -r, "cannot open %s of pid %d", name,
+				  (int)space->pid);
+}
+
 static int plan_process(struct planner *p, struct snap_error *err)
 {
 	struct page_space space = {.kind = PAGE_SPACE_TASK, .pid = p->process->pid, .fd = -1};
@@ -268,13 +289,11 @@ static int plan_process(struct planner *p, struct snap_error *err)
 	p->space = (uint32_t)p->plan->map.n_spaces;
 	if (page_map_add_space(&p->plan->map, &space) < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "too many processes");
-	p->pagemap_fd = pagemap_open(p->process->pid);
-	if (p->pagemap_fd < 0)
-		return snap_fail(err, SNAP_E_DUMP, -p->pagemap_fd, "cannot open pagemap of pid %d",
-				 (int)p->process->pid);
-	r = kept_pages_collect(p->process->pid, p->note, p->note_arg, &p->kept, err);
+	r = open_memory(p, &space, err);
 	if (r == 0)
-		r = mappings_load(p->process->pid, &mappings, err);
+		r = kept_pages_collect(space.pid, p->note, p->note_arg, &p->kept, err);
+	if (r == 0)
+		r = mappings_load(space.pid, &mappings, err);
 	for (size_t i = 0; r == 0 && i < mappings.n; i++) {
 		p->mapping = &mappings.items[i];
 		r = plan_mapping(p, err);
@@ -282,6 +301,7 @@ static int plan_process(struct planner *p, struct snap_error *err)
 	mappings_done(&mappings);
 	kept_pages_done(&p->kept);
 	p->pagemap_fd = fd_close(p->pagemap_fd);
+	p->mem_fd = fd_close(p->mem_fd);
 	return r;
 }
 
@@ -305,6 +325,7 @@ int pages_plan_make(const struct task_tree *tree, injector_note_fn note, void *n
 	snap_cleanup_free uint64_t *entries = calloc(WINDOW_PAGES, sizeof(*entries));
 	struct planner p = {.plan = ret,
 			    .pagemap_fd = FD_NONE,
+			    .mem_fd = FD_NONE,
 			    .entries = entries,
 			    .note = note,
 			    .note_arg = note_arg};
