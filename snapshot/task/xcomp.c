@@ -118,9 +118,14 @@ static int note_state(struct collector *c, const struct injector *injector)
 				       "pid %d (%s) computes with AMX tiles in thread %d, whose "
 				       "content CRIU would lose; capture it between two requests",
 				       (int)c->process->pid, c->process->comm, (int)injector->tid);
-	if (state.components & BIT(TILE_CONFIG))
-		return note_config(c, injector->tid, state.bytes + state.config_at);
-	return 0;
+	if (!(state.components & BIT(TILE_CONFIG)))
+		return 0;
+	/* the dump will take it away: whoever mends the tree after us must know it as well */
+	if (c->note && c->note(injector, c->note_arg) != 0)
+		return snap_fail_plain(c->err, SNAP_E_INTERNAL, EIO,
+				       "cannot note the registers of thread %d",
+				       (int)injector->tid);
+	return note_config(c, injector->tid, state.bytes + state.config_at);
 }
 
 static int look_at_thread(pid_t tid, void *arg)

@@ -20,7 +20,8 @@
 
 /*
  * Fills xcomp and tile_configs of m, which are empty, from the tree in group-stop. -EBUSY: a thread
- * computes with tiles, try again later. note and note_arg: see struct injector.
+ * computes with tiles, try again later. note and note_arg: see struct injector; note is called for
+ * every thread that has a tile configuration, which a dump loses.
  */
 int xcomp_collect(const struct task_tree *tree, injector_note_fn note, void *note_arg,
 		  struct manifest *m, struct snap_error *err);

@@ -74,10 +74,10 @@ def assert_captures_again(bench, store, engine):
         assert start.terminate() in (0, 128 + signal.SIGTERM)
 
 
-def engine_of(start):
+def engine_of(start, name="heap_engine"):
     start.wait_record("boot.cold")
     # a worker that is being started has another name until its exec
-    wait_until("engine", lambda: [root[2] for root in start.engine_roots()] == ["heap_engine"], 10)
+    wait_until("engine", lambda: [root[2] for root in start.engine_roots()] == [name], 10)
     return identity(start)
 
 
@@ -117,6 +117,25 @@ def test_journal_is_what_brings_it_back(bench, point):
         before = engine_of(start)
         start.wait_record("engine.recovered")
         start.wait_record("engine.unharmed")
+        assert_same_engine(start, engine, before)
+
+
+@pytest.mark.parametrize("pages", ["auto", "off"])
+@pytest.mark.parametrize("point", ["evacuate", "dump-written"])
+def test_tiles_come_back(bench, point, pages):
+    """
+    A dump takes every thread's AMX tile configuration away. The engine configures its tiles once,
+    for the oracle: a thread that has lost that is killed at its next product.
+    """
+    if not engines.has_amx():
+        pytest.skip("this CPU has no AMX (amx_tile)")
+    engine = engines.amx_engine(bench.programs)
+    with bench.start(bench.workplace.store(), engine, capture="first-boot",
+                     extra=("--pages", pages),
+                     env={"SNAPINIT_FAULT": f"capture.{point}=kill"}) as start:
+        before = engine_of(start, "amx_engine")
+        start.wait_record("engine.recovered")
+        assert wait_outcome(start) == "capture.failed", start.tail()
         assert_same_engine(start, engine, before)
 
 
