@@ -40,9 +40,14 @@ def start_ticks(pid):
 
 def identity(start):
     """The one engine: its pid and when it began."""
-    roots = start.engine_roots()
-    assert len(roots) == 1, start.processes()
+    # a worker that is being started has another name until its exec
+    roots = wait_until(lambda: f"one engine: {start.processes()}",
+                       lambda: one_or_none(start.engine_roots()), 10)
     return roots[0][0], start_ticks(roots[0][0])
+
+
+def one_or_none(roots):
+    return roots if len(roots) == 1 else None
 
 
 def assert_whole(start, engine):
