@@ -4,7 +4,11 @@
 
 #include "snapshot/steps.h"
 
-/* one record with the milliseconds of every step as NAME_ms, the bytes, and how CRIU's cache was */
+/*
+ * One record: the milliseconds of every step as NAME_ms, the bytes, how CRIU's cache was, and the
+ * most memory that the worker has had resident at once, and the biggest process that it has reaped,
+ * which is CRIU.
+ */
 void phases_log(const char *event, const struct step_times *times, uint64_t bytes,
 		const char *cache);
 
