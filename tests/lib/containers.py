@@ -92,7 +92,8 @@ class Container(Start):
     def __init__(self, workplace, args, *, store=None, store_readonly=False, setting="B",
                  filtered=None, uid=0, gid=None, env=None, cwd="/", readonly=False, tmp=True,
                  shm=True, net="own", stdio=None, terminal=False, no_new_privs=False,
-                 nofile=None, memory=None, hostname=None, binds=(), caps=None, base="/"):
+                 nofile=None, memory=None, cgroup=False, hostname=None, binds=(), caps=None,
+                 base="/"):
         Container.count += 1
         self.name = f"snap-{os.getpid()}-{Container.count}"
         super().__init__(workplace.folder(self.name), own_net=net == "own")
@@ -122,7 +123,8 @@ class Container(Start):
             self.root, args, hostname=self.hostname, cwd=cwd, caps=rights, uid=uid,
             gid=uid if gid is None else gid, setting_filter=profile, readonly=readonly,
             terminal=terminal, no_new_privs=no_new_privs, own_net=net == "own", more_mounts=more,
-            tmp=tmp, shm=shm, nofile=nofile, memory=memory, privileged=setting == "A",
+            tmp=tmp, shm=shm, nofile=nofile, memory=memory, cgroup=cgroup,
+            privileged=setting == "A",
             env=[f"{key}={value}" for key, value in (env or default_env(self.hostname)).items()])
         with open(os.path.join(self.folder, "config.json"), "w", encoding="utf-8") as out:
             json.dump(made, out)

@@ -103,7 +103,7 @@ def _mount(destination, kind, source, *options):
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
 
 
-def mounts(shm=True, tmp=True):
+def mounts(shm=True, tmp=True, cgroup=False):
     made = [
         _mount("/proc", "proc", "proc"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
@@ -112,6 +112,9 @@ def mounts(shm=True, tmp=True):
         _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
         _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
     ]
+    if cgroup:
+        made.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev",
+                           "relatime", "ro"))
     if shm:
         made.append(_mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777"))
     if tmp:
@@ -122,7 +125,7 @@ def mounts(shm=True, tmp=True):
 
 def config(root, args, *, hostname, cwd="/", env=(), caps=(), uid=0, gid=0, setting_filter=None,
            readonly=False, terminal=False, no_new_privs=False, own_net=True, more_mounts=(),
-           tmp=True, shm=True, nofile=None, memory=None, privileged=False):
+           tmp=True, shm=True, nofile=None, memory=None, cgroup=False, privileged=False):
     caps = ["CAP_" + cap for cap in caps]
     # a user who is not root loses at exec what is not ambient; so does Docker's
     held = caps if uid == 0 else []
@@ -142,7 +145,7 @@ def config(root, args, *, hostname, cwd="/", env=(), caps=(), uid=0, gid=0, sett
             "noNewPrivileges": no_new_privs,
         },
         "root": {"path": str(root), "readonly": readonly},
-        "mounts": mounts(shm=shm, tmp=tmp) + list(more_mounts),
+        "mounts": mounts(shm=shm, tmp=tmp, cgroup=cgroup) + list(more_mounts),
         "linux": {
             "namespaces": [{"type": name} for name in namespaces],
             "maskedPaths": [] if privileged else MASKED_PATHS,

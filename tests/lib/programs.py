@@ -42,6 +42,11 @@ class Programs:
         with open(self.snapworker, "rb") as program:
             return b"SNAPINIT_FAULT" in program.read()
 
+    def is_sanitized(self):
+        """A build whose programs need memory that they do not need otherwise."""
+        with open(self.snapworker, "rb") as program:
+            return b"__asan_init" in program.read()
+
     def fixture(self, name):
         for folder in (os.path.join(self.build, "tests/fixtures"),
                        os.path.join(self.source, "tests/fixtures")):
