@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -101,6 +102,12 @@ class Bench:
         return HostStart(self.workplace.folder(engine.name),
                          programs.snapinit_args(store, engine, capture=capture, extra=extra),
                          env={**ENV, **(env or {})}, **options)
+
+    def snapctl(self, *words, check=False):
+        result = subprocess.run([self.programs.snapctl, *words], capture_output=True, text=True,
+                                timeout=90, check=False)
+        assert not check or result.returncode == 0, result.stderr
+        return result
 
     def captured(self, engine, **options):
         """A store with one snapshot of engine, and what the engine answered before."""

@@ -4,7 +4,6 @@
 import json
 import os
 import socket
-import subprocess
 
 import pytest
 
@@ -19,14 +18,9 @@ def one_engine(programs):
     return engines.pyservice(programs)
 
 
-def snapctl(bench, *words):
-    return subprocess.run([bench.programs.snapctl, *words], capture_output=True, text=True,
-                          timeout=90, check=False)
-
-
 def told(bench, start, *words):
     """What snapctl VERB --pid … --json says."""
-    result = snapctl(bench, *words, "--pid", str(start.pid), "--json")
+    result = bench.snapctl(*words, "--pid", str(start.pid), "--json")
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -73,12 +67,12 @@ def test_what_cannot_be_captured_is_told_with_its_exit_status(bench, engine):
     with bench.start(store, engine) as start:  # --capture never, and booted cold
         engine.ask(start)
         wait_serving(bench, start)
-        result = snapctl(bench, "capture", "--pid", str(start.pid))
+        result = bench.snapctl("capture", "--pid", str(start.pid))
         assert result.returncode == 2
         assert "--capture on-request" in result.stderr
         assert engine.ask(start)
         # nobody of that name listens
-        result = snapctl(bench, "capture", "--pid", "1")
+        result = bench.snapctl("capture", "--pid", "1")
         assert result.returncode == 3, result.stderr
 
 
@@ -88,7 +82,7 @@ def test_failed_capture_tells_why_and_the_engine_serves(bench, engine):
                      extra=("--oracle", f"GET http://127.0.0.1:{engine.port}/nowhere")) as start:
         engine.ask(start)
         wait_serving(bench, start)
-        result = snapctl(bench, "capture", "--pid", str(start.pid))
+        result = bench.snapctl("capture", "--pid", str(start.pid))
         assert result.returncode not in (0, 1, 2), result.stderr
         assert "no snapshot was made" in result.stderr
         capture = state_of(bench, start)["capture"]
@@ -104,16 +98,16 @@ def test_log_level_changes_while_it_runs(bench, engine):
         assert told(bench, start, "log-level", "debug") == {"log_level": "debug"}
         told(bench, start, "capture")
         assert start.records("state.entered")
-        assert snapctl(bench, "log-level", "--pid", str(start.pid), "loud").returncode == 2
+        assert bench.snapctl("log-level", "--pid", str(start.pid), "loud").returncode == 2
 
 
 def test_ps_lists_it_and_the_socket_goes_with_it(bench, engine):
     with bench.start(bench.workplace.store(), engine) as start:
         wait_serving(bench, start)
-        rows = json.loads(snapctl(bench, "ps", "--json").stdout)["snapinits"]
+        rows = json.loads(bench.snapctl("ps", "--json").stdout)["snapinits"]
         mine = [row for row in rows if row["pid"] == start.pid]
         assert len(mine) == 1 and mine[0]["state"]["state"] == "serving"
-        assert str(start.pid) in snapctl(bench, "ps").stdout
+        assert str(start.pid) in bench.snapctl("ps").stdout
         path = f"/proc/{start.pid}/root{SOCKET}"
         assert os.stat(path).st_mode & 0o777 == 0o600
         raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -127,5 +121,5 @@ def test_there_is_none_when_none_is_wanted(bench, engine):
     with bench.start(bench.workplace.store(), engine, extra=("--control", "none")) as start:
         engine.ask(start)
         assert not os.path.exists(f"/proc/{start.pid}/root{SOCKET}")
-        result = snapctl(bench, "state", "--pid", str(start.pid))
+        result = bench.snapctl("state", "--pid", str(start.pid))
         assert result.returncode == 3 and SOCKET in result.stderr

@@ -4,15 +4,19 @@ examples/rag-agent: an index that takes seconds to build and llama-server as its
 tree, and answer every question as they did before.
 """
 
+import http.client
 import json
 import os
 import statistics
+import threading
 
 import pytest
 
-from lib import engines
+from lib import engines, namespaces
+from lib.starts import wait_until
 
 CAPTURE_LIMIT_S = 180  # a cold boot of seconds is in it
+CLIENTS = 8
 
 
 def make(programs):
@@ -97,3 +101,91 @@ def test_agent_ends_when_its_llama_does(boxes):
         os.kill(llama[0], 9)
         assert start.wait_exit() in (0, 143)
         assert "llama-server has ended with -9" in start.stderr + start.stdout
+
+
+class Load:
+    """Clients that ask all the time, each over one connection that it keeps open."""
+
+    def __init__(self, start, engine):
+        self.start = start
+        self.engine = engine
+        self.over = threading.Event()
+        self.answers = [[] for _ in range(CLIENTS)]
+        self.faults = []
+        self.threads = [threading.Thread(target=self.run, args=(mine,)) for mine in self.answers]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, mine):
+        try:
+            namespaces.in_network_of(self.start.pid, lambda: self.ask(mine))
+        except (OSError, http.client.HTTPException, AssertionError) as fault:
+            self.faults.append(fault)
+
+    def ask(self, mine):
+        connection = http.client.HTTPConnection("127.0.0.1", self.engine.port, timeout=30)
+        while not self.over.is_set():
+            connection.request("GET", self.engine.path)
+            response = connection.getresponse()
+            body = response.read()
+            assert response.status == 200
+            mine.append(json.loads(body)["answer"])
+        connection.close()
+
+    def end(self):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def asked(self):
+        return sum(len(mine) for mine in self.answers)
+
+    def check(self):
+        assert not self.faults
+        assert all(self.answers), "a client was never answered"
+        assert len({text for mine in self.answers for text in mine}) == 1
+
+
+def test_capture_under_load_says_that_there_was_no_idle_moment(bench):
+    engine = make(bench.programs)
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="on-request", extra=("--quiet-timeout", "2s")) as start:
+        engine.ask(start, seconds=60)
+        load = Load(start, engine)
+        try:
+            wait_until("load", lambda: load.asked() > 2 * CLIENTS, 60)
+            result = bench.snapctl("capture", "--pid", str(start.pid))
+            asked = load.asked()
+            wait_until("answers after it", lambda: load.asked() > asked + 2 * CLIENTS, 60)
+        finally:
+            load.end()
+        assert result.returncode == 7, result.stderr
+        assert f":{engine.port}" in result.stderr and "connection" in result.stderr, result.stderr
+        load.check()
+        assert len(start.records("boot.cold")) == 1
+        assert not os.path.exists(f"{store}/current")
+
+
+def test_capture_under_load_waits_for_an_idle_moment(bench):
+    engine = make(bench.programs)
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="on-request",
+                     extra=("--quiet-timeout", "60s")) as start:
+        engine.ask(start, seconds=60)
+        load = Load(start, engine)
+        try:
+            wait_until("load", lambda: load.asked() > 2 * CLIENTS, 60)
+            bench.snapctl("capture", "--no-wait", "--pid", str(start.pid), check=True)
+            asked = load.asked()
+            wait_until("answers while it waits", lambda: load.asked() > asked + 4 * CLIENTS, 60)
+            assert not start.records("capture.done", "capture.failed")
+        finally:
+            load.end()
+        done = start.wait_record("capture.done", "capture.failed", seconds=CAPTURE_LIMIT_S)
+        assert done["event"] == "capture.done", start.tail()
+        load.check()
+        expected = answers(engine, start)
+    with bench.start(store, engine) as start:
+        record = start.wait_record("wake.done", "boot.cold", "wake.failed", "wake.refused")
+        assert record["event"] == "wake.done", start.tail()
+        assert answers(engine, start) == expected
