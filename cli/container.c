@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * Who has no right to make a pid namespace makes a user namespace with it, in which they are root.
+ *
  * The order in the child is forced: mounting needs SYS_ADMIN, which limiting the rights takes
  * away; changing the user needs SETUID, which is in every set; the kernel forgets the death signal
  * when ids change, so that comes last. The death of the parent before that is seen at the status
@@ -21,6 +23,7 @@
 
 #include "common/fd.h"
 #include "common/io.h"
+#include "common/user_namespace.h"
 
 static int closed_stdio;
 
@@ -89,13 +92,34 @@ static int tie_to_parent(int status_fd, struct snap_error *err)
 	return 0;
 }
 
-static void __attribute__((noreturn)) run_child(const struct container_spec *spec, int status_fd)
+/* ids that the user namespace's maker has outside of it; of a container without one: unused */
+struct outer_ids {
+	bool has_namespace;
+	uid_t uid;
+	gid_t gid;
+};
+
+static int become_root(const struct outer_ids *outer, struct snap_error *err)
+{
+	int r = outer->has_namespace ? user_namespace_map_root(outer->uid, outer->gid) : 0;
+
+	return r < 0 ? snap_fail(err, SNAP_E_PREFLIGHT, -r,
+				 "cannot become root of a user namespace (are you root?)")
+		     : 0;
+}
+
+static void __attribute__((noreturn))
+run_child(const struct container_spec *spec, const struct outer_ids *outer, int status_fd)
 {
 	struct snap_error err = {.code = SNAP_OK};
 	int r = place_fds(spec, &status_fd, &err);
 
 	if (r == 0)
+		r = become_root(outer, &err);
+	if (r == 0)
 		r = mount_own_proc(&err);
+	if (r < 0 && outer->has_namespace)
+		snap_error_prefix(&err, "in a user namespace, for want of CAP_SYS_ADMIN");
 	if (r == 0)
 		r = limit_rights(spec, &err);
 	if (r == 0)
@@ -113,22 +137,37 @@ static void __attribute__((noreturn)) run_child(const struct container_spec *spe
 
 static int clone_failed(int errnum, struct snap_error *err)
 {
-	if (errnum == EPERM)
+	if (errnum == EPERM || errnum == ENOSPC || errnum == EUSERS)
 		return snap_fail(err, SNAP_E_PREFLIGHT, errnum,
-				 "cannot make a container: root or CAP_SYS_ADMIN is needed; run as "
-				 "root, or give it to the container that this runs in "
-				 "(--cap-add SYS_ADMIN)");
+				 "cannot make a container: root or CAP_SYS_ADMIN is needed, or, "
+				 "without --user, user namespaces; run as root, or give it to the "
+				 "container that this runs in (--cap-add SYS_ADMIN)");
 	return snap_fail(err, SNAP_E_PREFLIGHT, errnum, "cannot make pid and mount namespaces");
 }
 
-int container_start(const struct container_spec *spec, struct pidref *ret, struct snap_error *err)
+/* a child in namespaces of its own, or negative errno */
+static pid_t clone_child(const struct container_spec *spec, struct outer_ids *outer)
 {
 	struct clone_args args = {
 		.flags = CLONE_NEWPID | CLONE_NEWNS,
 		.exit_signal = SIGCHLD,
 	};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	/* another user's ids would not be mapped in there */
+	if (pid >= 0 || errno != EPERM || spec->user)
+		return pid < 0 ? -errno : pid;
+	*outer = (struct outer_ids){true, geteuid(), getegid()};
+	args.flags |= CLONE_NEWUSER;
+	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	return pid < 0 ? -errno : pid;
+}
+
+int container_start(const struct container_spec *spec, struct pidref *ret, struct snap_error *err)
+{
 	snap_cleanup_close int read_end = FD_NONE;
 	snap_cleanup_close int write_end = FD_NONE;
+	struct outer_ids outer = {.has_namespace = false};
 	struct snap_error failure;
 	int pipe_fds[2];
 	pid_t pid;
@@ -137,12 +176,12 @@ int container_start(const struct container_spec *spec, struct pidref *ret, struc
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot make a pipe");
 	read_end = pipe_fds[0];
 	write_end = pipe_fds[1];
-	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	pid = clone_child(spec, &outer);
 	if (pid < 0)
-		return clone_failed(errno, err);
+		return clone_failed(-pid, err);
 	if (pid == 0) {
 		read_end = fd_close(read_end); /* else the pipe outlives its reader */
-		run_child(spec, write_end);
+		run_child(spec, &outer, write_end);
 	}
 	write_end = fd_close(write_end);
 	if (io_read_full(read_end, &failure, sizeof(failure)) == (ssize_t)sizeof(failure)) {

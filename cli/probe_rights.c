@@ -127,6 +127,15 @@ static int make_container(void *arg)
 	return 0;
 }
 
+static int make_user_namespace(void *arg)
+{
+	(void)arg;
+	if (unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS) < 0)
+		return -errno;
+	/* some systems make the namespace and then give no rights in it */
+	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ? -errno : 0;
+}
+
 void probe_namespaces(const struct doctor *doctor, struct finding *ret)
 {
 	int r = check_in_child(make_container, NULL);
@@ -136,17 +145,16 @@ void probe_namespaces(const struct doctor *doctor, struct finding *ret)
 	finding_required(ret, "pid and mount namespaces, for snapctl create, run, verify --wake");
 	if (r == 0)
 		finding_set(ret, CHECK_OK, "snapctl can make containers", NULL);
+	else if (r == -EPERM && check_in_child(make_user_namespace, NULL) == 0)
+		finding_set(ret, CHECK_OK,
+			    "snapctl makes its containers in a user namespace: setting B in there, "
+			    "whatever the setting is here",
+			    NULL);
 	else
 		finding_set(ret, CHECK_WARN,
 			    "snapctl create, run and verify --wake do not work here; snapinit in a "
 			    "container of its own does not need this",
 			    "run as root, or with --cap-add SYS_ADMIN");
-}
-
-static int make_user_namespace(void *arg)
-{
-	(void)arg;
-	return unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS) < 0 ? -errno : 0;
 }
 
 void probe_user_namespace(const struct doctor *doctor, struct finding *ret)
@@ -155,10 +163,11 @@ void probe_user_namespace(const struct doctor *doctor, struct finding *ret)
 
 	(void)doctor;
 	finding_call(ret, r);
-	finding_required(ret, "nothing: this version does not use it");
+	finding_required(ret, "nothing with root; else snapctl create and run need it");
 	if (r == 0)
 		finding_set(ret, CHECK_OK, "available", NULL);
 	else
-		finding_set(ret, CHECK_WARN, "no user namespaces, so no way without rights later",
-			    "kernel.unprivileged_userns_clone=1, user.max_user_namespaces > 0");
+		finding_set(ret, CHECK_WARN, "snapctl makes no containers without root",
+			    "kernel.unprivileged_userns_clone=1, user.max_user_namespaces > 0, "
+			    "kernel.apparmor_restrict_unprivileged_userns=0");
 }

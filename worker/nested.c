@@ -22,6 +22,7 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/process.h"
+#include "common/user_namespace.h"
 #include "snapshot/fingerprint.h"
 #include "snapshot/restore.h"
 #include "snapshot/steps.h"
@@ -72,29 +73,6 @@ static int raise_loopback(void)
 	return 0;
 }
 
-static int map_root(void)
-{
-	static const char map[] = "0 0 1\n", deny[] = "deny";
-
-	static const struct {
-		const char *path, *text;
-		size_t size;
-	} files[] = {
-		{"/proc/self/uid_map", map, sizeof(map) - 1},
-		{"/proc/self/setgroups", deny, sizeof(deny) - 1},
-		{"/proc/self/gid_map", map, sizeof(map) - 1},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-		snap_cleanup_close int fd = open(files[i].path, O_WRONLY | O_CLOEXEC);
-		int r = fd < 0 ? -errno : io_write_full(fd, files[i].text, files[i].size);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 /* with rights directly, else through a user namespace, where they are ours */
 static int enter_namespaces(void)
 {
@@ -104,7 +82,7 @@ static int enter_namespaces(void)
 		return 0;
 	if (unshare(wanted | CLONE_NEWUSER) < 0)
 		return -errno;
-	return map_root();
+	return user_namespace_map_root(0, 0); /* we are root: may_try() */
 }
 
 /* the original holds the numbers of its ptys */

@@ -22,6 +22,7 @@ static void audit_done(struct audit *audit)
 	free(audit->mounts);
 	free(audit->sockets);
 	free(audit->ttys);
+	free(audit->memfds);
 }
 
 /* names and paths are the engine's: one line, and no half character at the end */
@@ -152,6 +153,7 @@ int audit_tree(const struct task_tree *tree, const struct audit_rights *rights,
 		.shmem_dev = shmem_device(),
 		.can_open_handles = audit_has_capability(CAP_DAC_READ_SEARCH, true),
 		.can_cross_uids = audit_has_capability(CAP_SYS_RESOURCE, false),
+		.can_read_map_files = audit_can_read_map_files(),
 	};
 	int r;
 
@@ -167,6 +169,7 @@ int audit_tree(const struct task_tree *tree, const struct audit_rights *rights,
 			return r;
 	}
 	audit_ttys(&audit);
+	audit_memfds(&audit);
 	r = audit_sockets(&audit);
 	if (r < 0)
 		return r;

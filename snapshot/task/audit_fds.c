@@ -151,15 +151,15 @@ static void check_path(struct audit *audit, const struct open_fd *fd, long fs_ty
 	audit_path(audit, fd->process, what, fd->link, &fd->st, fs_type, (int)mount_id);
 }
 
-static void check_file(struct audit *audit, const struct open_fd *fd)
+static int check_file(struct audit *audit, const struct open_fd *fd)
 {
 	const char *refused = NULL;
 	struct statfs fs = {0};
 
 	if (statfs(fd->proc_path, &fs) < 0)
-		return;
+		return 0;
 	if (fs.f_type == NSFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC || fs.f_type == PIPEFS_MAGIC)
-		return;
+		return 0;
 	if (fs.f_type == SECRETMEM_MAGIC)
 		refused = "secret memory (memfd_secret), which CRIU cannot read; switch off what "
 			  "uses it";
@@ -171,12 +171,14 @@ static void check_file(struct audit *audit, const struct open_fd *fd)
 	else if (fd->link[0] != '/')
 		refused = "of a kind CRIU does not know; close it before the capture";
 	else if (fd->st.st_dev == audit->shmem_dev)
-		return; /* a memfd: dumped with its content, whatever its size */
+		/* a memfd: dumped with its content, whatever its size */
+		return audit_memfd_held(audit, fd->process, fd->fd, fd->st.st_ino);
 
 	if (refused)
 		audit_find(audit, fd->process, "fd %d ('%.60s') is %s", fd->fd, fd->link, refused);
 	else
 		check_path(audit, fd, fs.f_type);
+	return 0;
 }
 
 static int check_device(struct audit *audit, const struct open_fd *fd)
@@ -227,7 +229,7 @@ static int check_fd(struct audit *audit, const struct tree_process *process, int
 	else if (strncmp(fd.link, "pidfd:", 6) == 0)
 		check_pidfd(audit, &fd);
 	else
-		check_file(audit, &fd);
+		return check_file(audit, &fd);
 	return 0;
 }
 

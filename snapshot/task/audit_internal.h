@@ -16,6 +16,7 @@
 
 #include "common/error.h"
 #include "snapshot/task/audit.h"
+#include "snapshot/task/procmaps.h"
 
 #define AUDIT_LINK_MAX	  4352		/* PATH_MAX and " (deleted)" */
 #define AUDIT_GHOST_MAX	  (64ULL << 20) /* CRIU's --ghost-limit as we give it */
@@ -50,6 +51,11 @@ struct audit {
 	pid_t closed_pid;      /* told to be closed to us */
 	bool can_open_handles; /* CRIU finds the file of an inotify watch by open_by_handle_at() */
 	bool can_cross_uids;   /* CRIU may read the limits of another uid's task */
+	bool can_read_map_files;
+
+	struct audit_memfd *memfds; /* none are noted where map_files can be read */
+	size_t n_memfds;
+	size_t room_memfds;
 };
 
 /* one finding; the text after "pid 57 (python3) " */
@@ -86,6 +92,14 @@ int audit_make_room(void **items, size_t n, size_t *room, size_t size, size_t ma
 int audit_tty_add(struct audit *audit, const struct tree_process *process, int fd, dev_t device,
 		  const char *link);
 void audit_ttys(struct audit *audit);
+
+/* /proc/PID/map_files wants a capability in the first user namespace */
+bool audit_can_read_map_files(void);
+int audit_memfd_held(struct audit *audit, const struct tree_process *process, int fd,
+		     uint64_t inode);
+int audit_memfd_mapped(struct audit *audit, const struct tree_process *process,
+		       const struct proc_map *map);
+void audit_memfds(struct audit *audit);
 
 /* /proc/self/mountinfo */
 int audit_mounts_load(struct audit *audit);

@@ -120,11 +120,22 @@ static void check_file(const struct map_check *check, const struct proc_map *map
 	audit_path(check->audit, check->process, "maps", link, &st, fs.f_type, (int)mount_id);
 }
 
+static int check_map(const struct map_check *check, const struct proc_map *map)
+{
+	if (is_refused_by_name(check, map))
+		return 0;
+	if (!is_memory(check->audit, map))
+		check_file(check, map);
+	else if (map->deleted && map->dev == check->audit->shmem_dev)
+		return audit_memfd_mapped(check->audit, check->process, map);
+	return 0;
+}
+
 int audit_maps(struct audit *audit, const struct tree_process *process)
 {
 	struct map_check check = {.audit = audit, .process = process};
 	struct proc_map map;
-	int r;
+	int r, told = 0;
 
 	r = procmaps_open(&check.maps, process->pid);
 	if (r < 0)
@@ -137,9 +148,12 @@ int audit_maps(struct audit *audit, const struct tree_process *process)
 			continue;
 		check.last_inode = map.inode;
 		check.last_dev = map.dev;
-		if (!is_refused_by_name(&check, &map) && !is_memory(audit, &map))
-			check_file(&check, &map);
+		told = check_map(&check, &map);
+		if (told < 0)
+			break;
 	}
 	procmaps_close(&check.maps);
+	if (told < 0)
+		return told;
 	return r < 0 ? audit_cannot_read(audit, process, -r, "mappings") : 0;
 }

@@ -354,10 +354,24 @@ def test_run_fails_like_an_init(words, status):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops root")
-def test_run_without_rights_says_what_is_missing():
-    done = snapctl("run", "true", user=NOBODY)
+def test_run_without_rights_is_in_a_user_namespace():
+    out = result(snapctl("run", "--for", "docker", "--", "cat", "/proc/self/uid_map",
+                         "/proc/self/status", user=NOBODY))
+    assert out.split()[:3] == ["0", str(NOBODY), "1"]
+    effective = int(next(line.split()[1] for line in out.splitlines() if "CapEff" in line), 16)
+    assert effective >> 40 & 1 and not effective >> 21 & 1  # CHECKPOINT_RESTORE, not SYS_ADMIN
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops root")
+@pytest.mark.parametrize("options", [[], ["--user", "1"]], ids=["", "--user"])
+def test_run_without_rights_or_user_namespaces_says_what_is_missing(options):
+    # the sysctl is that of the user namespace: nobody else has less by it
+    script = ("echo 0 > /proc/sys/user/max_user_namespaces && "
+              "exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"")
+    done = subprocess.run(["unshare", "-Ur", "sh", "-c", script, "sh", SNAPCTL, "run", *options,
+                           "--", "true"], capture_output=True, text=True, check=False, user=NOBODY)
     assert done.returncode == 125
-    assert "CAP_SYS_ADMIN" in done.stderr
+    assert "CAP_SYS_ADMIN" in done.stderr and "user namespaces" in done.stderr
 
 
 # --- create, inspect, verify, wake ------------------------------------------------------------

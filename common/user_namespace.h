@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_COMMON_USER_NAMESPACE_H
+#define SNAP_COMMON_USER_NAMESPACE_H
+
+#include <sys/types.h>
+
+/*
+ * Called in a user namespace that was just made, where nobody is mapped yet: uid and gid, which
+ * must be those that its maker had, become root's in it. Nobody else is mapped. 0 or -errno.
+ */
+int user_namespace_map_root(uid_t uid, gid_t gid);
+
+#endif
