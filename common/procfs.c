@@ -50,10 +50,11 @@ int procfs_stat(pid_t pid, struct proc_stat *ret)
 	ret->comm[len] = '\0';
 
 	fields = sscanf(close_paren + 1,
-			" %c %d %d %d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
+			" %c %d %d %d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d %*d "
 			"%" SCNu64,
-			&ret->state, &ppid, &pgrp, &session, &flags, &ret->start_ticks);
-	if (fields != 6)
+			&ret->state, &ppid, &pgrp, &session, &flags, &ret->n_threads,
+			&ret->start_ticks);
+	if (fields != 7)
 		return -EPROTO;
 	ret->pid = pid;
 	ret->ppid = ppid;

@@ -18,6 +18,7 @@ struct proc_stat {
 	pid_t pgrp;
 	pid_t session;
 	bool exiting;	      /* on its way out: what it held is going or gone */
+	int n_threads;	      /* of a zombie above 1: the others hold what it held */
 	uint64_t start_ticks; /* since boot, in clock ticks */
 };
 

@@ -42,8 +42,10 @@ static int look_at(pid_t pid, void *arg)
 		return 0;
 	if (!scan->tree_only && stat.start_ticks < spare->since)
 		return 0;
-	/* a zombie may be a leader whose threads live on: signalled, but it does no more harm */
-	if ((kill(pid, scan->sig) == 0 || errno != ESRCH) && stat.state != 'Z')
+	/* a zombie may be a leader whose threads live on, with descriptors: a port is not free yet
+	 */
+	if ((kill(pid, scan->sig) == 0 || errno != ESRCH) &&
+	    (stat.state != 'Z' || stat.n_threads > 1))
 		scan->found++;
 	return 0;
 }

@@ -19,9 +19,9 @@ struct descendants_spare {
 
 /*
  * KILL every descendant that is not spared. The number that was still there (killed or dying
- * now; zombies do not count), or -errno. 0 means: none is left. Call again after every SIGCHLD
- * until it is 0: a process may fork behind the scan, but its child stays below us and is found
- * by the next one.
+ * now; zombies do not count, unless threads of theirs are left), or -errno. 0 means: none is left.
+ * Call again after every SIGCHLD until it is 0: a process may fork behind the scan, but its child
+ * stays below us and is found by the next one.
  */
 int descendants_kill(const struct descendants_spare *spare);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -35,18 +36,44 @@ bool fill_sum_agrees(const struct fill_sum *sum, const struct page_chunk *chunk)
 	return !sum->on || chunk_has_sum(chunk, XXH3_128bits_digest(sum->state));
 }
 
+static uint64_t sample_offset(uint64_t size, unsigned int i)
+{
+	return size / RESIDENCY_SAMPLES * i / PAGE_BYTES * PAGE_BYTES;
+}
+
+/* where a file system has no reads that do not block: tmpfs, overlay */
+static unsigned int count_resident_mapped(int fd, uint64_t size)
+{
+	unsigned char *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	unsigned int hits = 0;
+
+	if (map == MAP_FAILED)
+		return 0;
+	for (unsigned int i = 0; i < RESIDENCY_SAMPLES; i++) {
+		unsigned char resident = 0;
+
+		(void)mincore(map + sample_offset(size, i), 1, &resident);
+		hits += resident & 1;
+	}
+	(void)munmap(map, size);
+	return hits;
+}
+
 /* is the file in the page cache? Asked of a few pages, without making them come */
 static bool is_resident(int fd, uint64_t size)
 {
 	unsigned int hits = 0;
 
 	for (unsigned int i = 0; i < RESIDENCY_SAMPLES; i++) {
-		uint64_t at = size / RESIDENCY_SAMPLES * i / PAGE_BYTES * PAGE_BYTES;
-		struct iovec iov;
 		char byte;
+		struct iovec iov = {&byte, 1};
+		ssize_t n = preadv2(fd, &iov, 1, (off_t)sample_offset(size, i), RWF_NOWAIT);
 
-		iov = (struct iovec){&byte, 1};
-		hits += preadv2(fd, &iov, 1, (off_t)at, RWF_NOWAIT) == 1;
+		if (n < 0 && errno == EOPNOTSUPP) {
+			hits = count_resident_mapped(fd, size);
+			break;
+		}
+		hits += n == 1;
 	}
 	return hits >= RESIDENCY_SAMPLES / 2;
 }

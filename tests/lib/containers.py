@@ -90,7 +90,7 @@ class Container(Start):
     count = 0
 
     def __init__(self, workplace, args, *, store=None, store_readonly=False, setting="B",
-                 filtered=None, uid=0, gid=None, env=None, cwd="/", readonly=False, tmp=True,
+                 filtered=None, seccomp=None, uid=0, gid=None, env=None, cwd="/", readonly=False, tmp=True,
                  shm=True, net="own", stdio=None, terminal=False, no_new_privs=False,
                  nofile=None, memory=None, cgroup=False, hostname=None, binds=(), caps=None,
                  base="/"):
@@ -108,7 +108,9 @@ class Container(Start):
         if filtered is not None:
             has_filter = filtered
         rights = oci.possible(rights)
-        profile = oci.seccomp_for(oci.find_seccomp_profile(), rights) if has_filter else None
+        profile = seccomp  # the OCI section itself, else podman's where the setting has a filter
+        if profile is None and has_filter:
+            profile = oci.seccomp_for(oci.find_seccomp_profile(), rights)
         more = [{"destination": to, "type": "bind", "source": source,
                  "options": ["bind", mode]} for source, to, mode in binds]
         if tmp and base == "/":

@@ -99,6 +99,15 @@ def seccomp_for(path, caps, machine="amd64"):
     return section
 
 
+def seccomp_denying(names, errno):
+    """The OCI section seccomp that answers these calls with errno and lets all others through."""
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": list(names), "action": "SCMP_ACT_ERRNO", "errnoRet": errno}],
+    }
+
+
 def _mount(destination, kind, source, *options):
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -92,6 +94,40 @@ static void test_a_stopped_process_dies_as_well(void **state)
 	assert_false(is_alive(child) || is_alive(grandchild));
 }
 
+static void *wait_for_ever(void *arg)
+{
+	(void)arg;
+	for (;;)
+		(void)pause();
+	return NULL;
+}
+
+/* its descriptors, and with them its ports, are held by the thread */
+static void test_zombie_with_a_thread_counts(void **state)
+{
+	const struct descendants_spare nothing = {.root = 0};
+	struct proc_stat stat = {.state = '?'};
+	pid_t child = fork();
+
+	(void)state;
+	if (child == 0) {
+		pthread_t thread;
+
+		(void)pthread_create(&thread, NULL, wait_for_ever, NULL);
+		(void)syscall(SYS_exit, 0); /* the leader alone */
+	}
+	for (int i = 0; i < 5000 && stat.state != 'Z'; i++) {
+		(void)usleep(1000);
+		assert_int_equal(procfs_stat(child, &stat), 0);
+	}
+	assert_int_equal(stat.state, 'Z');
+	assert_int_equal(stat.n_threads, 2);
+	assert_int_equal(descendants_count(&nothing), 1);
+	sweep(&nothing);
+	assert_int_equal(descendants_count(&nothing), 0);
+	assert_int_equal(waitpid(child, NULL, WNOHANG), -1); /* the sweep has reaped it */
+}
+
 static void test_spared_tree_and_its_session_live_on(void **state)
 {
 	struct descendants_spare spare = {.root = 0}, nothing = {.root = 0};
@@ -174,6 +210,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_generations_die),
 		cmocka_unit_test(test_a_stopped_process_dies_as_well),
+		cmocka_unit_test(test_zombie_with_a_thread_counts),
 		cmocka_unit_test(test_spared_tree_and_its_session_live_on),
 		cmocka_unit_test(test_older_processes_live_on),
 		cmocka_unit_test(test_signal_reaches_the_tree_only),
