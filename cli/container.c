@@ -119,7 +119,8 @@ run_child(const struct container_spec *spec, const struct outer_ids *outer, int 
 	if (r == 0)
 		r = mount_own_proc(&err);
 	if (r < 0 && outer->has_namespace)
-		snap_error_prefix(&err, "in a user namespace, for want of CAP_SYS_ADMIN");
+		snap_error_prefix(&err, "in a user namespace, for want of root or CAP_SYS_ADMIN "
+					"(--cap-add SYS_ADMIN, where this runs in a container)");
 	if (r == 0)
 		r = limit_rights(spec, &err);
 	if (r == 0)

@@ -230,6 +230,8 @@ void probe_io_uring(const struct doctor *doctor, struct finding *ret)
 			    "capture by name (UV_USE_IO_URING=0 keeps node from it)",
 			    NULL);
 	else
-		finding_set(ret, CHECK_OK, "engines can make no rings, so none is in the way",
+		finding_set(ret, CHECK_OK,
+			    "engines can make no rings, so none is in the way; wakes read page "
+			    "files by pread",
 			    NULL);
 }

@@ -104,15 +104,17 @@ def file_system(path):
                           capture_output=True, text=True).stdout.strip()
 
 
-def mount_image(workplace, programs):
+def mount_image(programs):
     """An ext4 of our own, for a build folder on something else; (where, image)."""
     image = os.path.join(programs.build, f"settings.{os.getpid()}.ext4")
     with open(image, "wb") as made:
         made.truncate(512 * MIB)
-    point = workplace.folder("ext4")
+    point = image + ".mounted"
+    os.mkdir(point)
     for command in (["mkfs.ext4", "-q", "-F", image], ["mount", "-o", "loop", image, point]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
+            os.rmdir(point)
             os.unlink(image)
             pytest.skip(f"no ext4: {done.stderr.strip()}")
     return point, image
@@ -127,9 +129,10 @@ def disk(workplace, programs):
         yield folder
         shutil.rmtree(folder)
         return
-    point, image = mount_image(workplace, programs)
+    point, image = mount_image(programs)
     yield point
     subprocess.run(["umount", point], check=True)
+    os.rmdir(point)
     os.unlink(image)
 
 
@@ -387,6 +390,14 @@ def test_memfd_in_a_user_namespace_is_refused_by_name(unprivileged, disk):
         assert failed["event"] == "capture.failed" and "maps '/memfd:" in failed["msg"]
         answers_of(start, engine)
         assert len(start.records("boot.cold")) == 1
+
+
+def test_snapctl_in_a_container_says_what_it_lacks(boxes):
+    """A /proc with masked parts is one the kernel gives no fresh copy of in a user namespace."""
+    args = [boxes.programs.snapctl, "run", "--", "true"]
+    with Container(boxes.workplace, args, setting="B") as box:
+        assert box.wait_exit() == 125
+        assert "cannot mount /proc" in box.stderr and "--cap-add SYS_ADMIN" in box.stderr
 
 
 # --- where the store lies
