@@ -3,7 +3,8 @@
  * Where /proc/PID/map_files is closed (in a user namespace), CRIU cannot tell which file a mapping
  * of a memfd belongs to. It dumps the mapping as shared anonymous memory and the descriptor as a
  * memfd, both without an error: after a wake they are two memories, and what is written through
- * one is not seen through the other.
+ * one is not seen through the other. A private mapping comes back with zeros in the pages that were
+ * not written to, without an error too.
  */
 #include <errno.h>
 #include <inttypes.h>

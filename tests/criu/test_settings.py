@@ -392,6 +392,24 @@ def test_memfd_in_a_user_namespace_is_refused_by_name(unprivileged, disk):
         assert len(start.records("boot.cold")) == 1
 
 
+PRIVATE_COPY = """
+import http.server, mmap, os
+memory = os.memfd_create("copied")
+os.ftruncate(memory, 8192)
+copy = mmap.mmap(memory, 8192, flags=mmap.MAP_PRIVATE)
+http.server.HTTPServer(("127.0.0.1", 8042), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+def test_private_copy_of_a_memfd_in_a_user_namespace_is_refused_by_name(unprivileged, disk):
+    """CRIU would bring zeros where nobody has written."""
+    engine = engines.Engine("copy", (engines.PYTHON, "-c", PRIVATE_COPY), 8042,
+                            ready="http://127.0.0.1:8042/", oracle="none")
+    made = unprivileged.create(store_on(disk, USER), engine)
+    assert made.returncode != 0
+    assert "maps a private copy of '/memfd:copied'" in made.stderr, made.stderr
+
+
 def test_snapctl_in_a_container_says_what_it_lacks(boxes):
     """A /proc with masked parts is one the kernel gives no fresh copy of in a user namespace."""
     args = [boxes.programs.snapctl, "run", "--", "true"]
