@@ -406,6 +406,8 @@ def test_snapshot_is_made_looked_at_checked_and_woken(service, kind):
     with service.running("--for", kind, "--snapshot", str(service.store), "--fallback", "none"):
         assert ask(service.port, "/sum") == str(sum(range(1000)))
         assert ask(service.port, "/pid") == "1000"
+        # it answers before snapinit knows that it does, and TERM must not come in between
+        wait_for(lambda: set(service.events()) & {"wake.done", "wake.failed"}, "the wake's record")
     assert "wake.done" in service.events() and "boot.cold" not in service.events()
 
 
