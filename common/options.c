@@ -11,7 +11,7 @@
 
 static bool takes_value(const struct option_def *def)
 {
-	return def->type != OPTION_FLAG && def->type != OPTION_COUNT;
+	return def->type != OPTION_FLAG && def->type != OPTION_COUNT && def->type != OPTION_WORD;
 }
 
 static int add_to_list(struct option_list *list, const char *value)
@@ -20,6 +20,26 @@ static int add_to_list(struct option_list *list, const char *value)
 		return -E2BIG;
 	list->items[list->n++] = value;
 	return 0;
+}
+
+static int add_to_set(struct option_set *set, const char *value)
+{
+	for (;;) {
+		size_t len = strcspn(value, ",");
+		char digits[8];
+		int n;
+
+		if (len >= sizeof(digits))
+			return -EINVAL;
+		memcpy(digits, value, len);
+		digits[len] = '\0';
+		if (parse_int(digits, 0, OPTION_SET_MAX, &n) < 0)
+			return -EINVAL;
+		set->bits[n / 64] |= UINT64_C(1) << (n % 64);
+		if (value[len] == '\0')
+			return 0;
+		value += len + 1;
+	}
 }
 
 /* store value (NULL for flags) in the caller's struct */
@@ -47,6 +67,11 @@ static int option_store(const struct option_def *def, void *target, const char *
 		return parse_signal(value, place);
 	case OPTION_LIST:
 		return add_to_list(place, value);
+	case OPTION_SET:
+		return add_to_set(place, value);
+	case OPTION_WORD:
+		*(const char **)place = value ? value : "";
+		return 0;
 	}
 	return -EINVAL;
 }
@@ -129,7 +154,7 @@ static int parse_long(const struct option_def *defs, void *target, int argc, cha
 	if (!def)
 		return snap_fail(err, SNAP_E_USAGE, EINVAL, "unknown option '%s'", argv[*at]);
 	if (!takes_value(def)) {
-		if (value)
+		if (value && def->type != OPTION_WORD)
 			return snap_fail(err, SNAP_E_USAGE, EINVAL, "option '--%s' takes no value",
 					 def->name);
 	} else if (!value) {
@@ -201,12 +226,16 @@ void options_print(const struct option_def *defs, FILE *out)
 		char left[80];
 		int n;
 
+		const char *arg = def->arg ? def->arg : "";
+		const char *before = def->type == OPTION_WORD ? "[=" : def->arg ? " " : "";
+		const char *after = def->type == OPTION_WORD ? "]" : "";
+
 		if (def->letter)
-			n = snprintf(left, sizeof(left), "  -%c, --%s%s%s", def->letter, def->name,
-				     def->arg ? " " : "", def->arg ? def->arg : "");
+			n = snprintf(left, sizeof(left), "  -%c, --%s%s%s%s", def->letter,
+				     def->name, before, arg, after);
 		else
-			n = snprintf(left, sizeof(left), "      --%s%s%s", def->name,
-				     def->arg ? " " : "", def->arg ? def->arg : "");
+			n = snprintf(left, sizeof(left), "      --%s%s%s%s", def->name, before, arg,
+				     after);
 		if (n >= HELP_COLUMN - 1)
 			(void)fprintf(out, "%s\n%*s%s", left, HELP_COLUMN, "", def->help);
 		else

@@ -25,6 +25,8 @@ enum option_type {
 	OPTION_UINT,	 /* uint64_t */
 	OPTION_SIGNAL,	 /* int */
 	OPTION_LIST,	 /* struct option_list */
+	OPTION_SET,	 /* struct option_set; several numbers with commas between at once */
+	OPTION_WORD,	 /* const char *, only as --name=WORD; "" without a word */
 };
 
 #define OPTION_LIST_MAX 64
@@ -33,6 +35,18 @@ struct option_list {
 	const char *items[OPTION_LIST_MAX];
 	unsigned int n;
 };
+
+#define OPTION_SET_MAX 255
+
+/* numbers from 0 to OPTION_SET_MAX */
+struct option_set {
+	uint64_t bits[(OPTION_SET_MAX + 1) / 64];
+};
+
+static inline bool option_set_has(const struct option_set *set, int n)
+{
+	return n >= 0 && n <= OPTION_SET_MAX && (set->bits[n / 64] >> (n % 64) & 1);
+}
 
 struct option_def {
 	const char *name; /* without dashes; NULL ends the table */

@@ -19,6 +19,8 @@ struct target {
 	uint64_t number;
 	int sig;
 	struct option_list list;
+	struct option_set set;
+	const char *word;
 };
 
 #define AT(member) offsetof(struct target, member)
@@ -32,6 +34,8 @@ static const struct option_def defs[] = {
 	{"number", 'n', OPTION_UINT, AT(number), NULL, "N", "a number"},
 	{"signal", 0, OPTION_SIGNAL, AT(sig), NULL, "SIG", "a signal"},
 	{"list", 'l', OPTION_LIST, AT(list), "TEST_LIST", "ITEM", "a list"},
+	{"set", 's', OPTION_SET, AT(set), NULL, "N", "a set"},
+	{"word", 0, OPTION_WORD, AT(word), NULL, "WORD", "a word or none"},
 	{.name = NULL},
 };
 
@@ -192,6 +196,39 @@ static void test_help_names_flag_letter_argument_and_twin(void **state)
 	assert_non_null(strstr(text, "      --bytes SIZE            a size\n"));
 }
 
+static void test_set_takes_numbers_one_by_one_and_with_commas(void **state)
+{
+	static const char *const bad[] = {"", "256", "-1", "x", "1,", ",1", "1,,2", "00000001"};
+	struct target t = {0};
+	int n = 0;
+
+	(void)state;
+	assert_int_equal(PARSE(&t, NULL, W("-s0"), W("-s"), W("143,255"), W("--set=64"), W("cmd")),
+			 5);
+	for (int i = 0; i <= OPTION_SET_MAX; i++)
+		n += option_set_has(&t.set, i);
+	assert_int_equal(n, 4);
+	assert_true(option_set_has(&t.set, 0) && option_set_has(&t.set, 64) &&
+		    option_set_has(&t.set, 143) && option_set_has(&t.set, 255));
+	assert_false(option_set_has(&t.set, -1) || option_set_has(&t.set, 256));
+	for (unsigned int i = 0; i < ARRAY_LEN(bad); i++) {
+		struct snap_error err;
+
+		assert_int_equal(PARSE(&t, &err, W("--set"), W(bad[i]), W("cmd")), -EINVAL);
+	}
+}
+
+static void test_word_comes_with_its_option_or_not_at_all(void **state)
+{
+	struct target t = {0};
+
+	(void)state;
+	assert_int_equal(PARSE(&t, NULL, W("--word"), W("cmd")), 2);
+	assert_string_equal(t.word, "");
+	assert_int_equal(PARSE(&t, NULL, W("--word=that"), W("cmd")), 2);
+	assert_string_equal(t.word, "that");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,6 +241,8 @@ int main(void)
 		cmocka_unit_test_setup(test_bad_environment_is_named_and_empty_is_none,
 				       clear_environment),
 		cmocka_unit_test_setup(test_list_is_bounded, clear_environment),
+		cmocka_unit_test(test_set_takes_numbers_one_by_one_and_with_commas),
+		cmocka_unit_test(test_word_comes_with_its_option_or_not_at_all),
 		cmocka_unit_test(test_help_names_flag_letter_argument_and_twin),
 	};
 
