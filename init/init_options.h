@@ -12,6 +12,8 @@
 #include "common/log.h"
 #include "common/options.h"
 #include "common/page_options.h"
+#include "init/dialect.h"
+#include "init/signal_map.h"
 
 enum capture_mode {
 	CAPTURE_NEVER,
@@ -68,13 +70,31 @@ struct init_options {
 	struct option_list accept;
 	struct page_options pages;
 
-	char **argv; /* the engine's command, NULL-terminated, not empty unless help or version */
+	/* what small inits have */
+	bool single_child;
+	bool pause;
+	bool warn_on_reap;
+	bool license;
+	bool foreign_debug;	 /* another init's variable asks for all records */
+	int parent_death_signal; /* 0: none */
+	int stop_signal;	 /* starts the grace like TERM; 0: none */
+	const char *dialect_word;
+	struct option_list rewrite_words;
+	struct signal_map rewrite;
+	struct option_set remap_exit; /* exit statuses of the engine that become 0 */
+	enum dialect dialect;
+	bool own_session; /* plain mode: the child leads a session, with the terminal if any */
+	bool job_control; /* of dumb-init: stop signals are passed on, and stop us too */
+
+	char **argv; /* the engine's command, NULL-terminated; not empty unless there is none to be
+			run */
 };
 
-/* 0, or -EINVAL with one line in err */
+/* 0, or -EINVAL with one line in err; dialect is valid then, too */
 int init_options_parse(struct init_options *options, int argc, char **argv, struct snap_error *err);
 
 void init_options_print_help(FILE *out);
 void init_options_print_version(FILE *out);
+void init_options_print_license(FILE *out);
 
 #endif

@@ -3,8 +3,6 @@
 
 #include "init/init.h"
 
-#define STATUS_USAGE 125
-
 int main(int argc, char **argv)
 {
 	static struct init_options options;
@@ -12,14 +10,21 @@ int main(int argc, char **argv)
 
 	if (init_options_parse(&options, argc, argv, &err) < 0) {
 		(void)fprintf(stderr, "snapinit: %s\n", err.msg);
-		return STATUS_USAGE;
+		return dialect_usage_status(options.dialect);
 	}
 	if (options.help) {
 		init_options_print_help(stdout);
 		return 0;
 	}
+	if (options.license) {
+		init_options_print_license(stdout);
+		return 0;
+	}
 	if (options.version) {
-		init_options_print_version(stdout);
+		if (options.dialect != DIALECT_NONE)
+			dialect_print_version(options.dialect);
+		else
+			init_options_print_version(stdout);
 		return 0;
 	}
 	return init_run(&options);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,8 @@ static int parse(char **words)
 	return init_options_parse(&options, argc, words, &err);
 }
 
-#define PARSE(...) parse((char *[]){W("snapinit"), __VA_ARGS__, NULL})
+#define PARSE(...)	    parse((char *[]){W("snapinit"), __VA_ARGS__, NULL})
+#define PARSE_AS(name, ...) parse((char *[]){W(name), __VA_ARGS__, NULL})
 
 static void test_defaults(void **state)
 {
@@ -88,6 +90,14 @@ static void test_nonsense_is_refused_in_one_line(void **state)
 		{"--exit-when-ready", "needs --snapshot"},
 		{"--fallback=none", "needs --snapshot"},
 		{"--", "no command"},
+		{"--rewrite=15", "--rewrite"},
+		{"--rewrite=TERM:NONE", "--rewrite"},
+		{"--remap-exit=256", "--remap-exit"},
+		{"--remap-exit=x", "--remap-exit"},
+		{"--parent-death-signal=NONE", "--parent-death-signal"},
+		{"--stop-signal=0", "--stop-signal"},
+		{"--docker-init-compat=systemd", "--docker-init-compat"},
+		{"--pause", "takes no command"},
 	};
 
 	(void)state;
@@ -137,6 +147,110 @@ static void test_help_tells_exit_statuses_and_twins(void **state)
 	assert_non_null(strstr(text, "snapinit " SNAP_VERSION "\n+wake"));
 }
 
+static void test_letters_of_the_others_are_ours(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE(W("-sgvvw"), W("-p"), W("SIGTERM"), W("-e"), W("143"), W("-e0"),
+			       W("-r"), W("15:3"), W("--rewrite"), W("HUP:0"), W("cmd")),
+			 0);
+	assert_true(options.subreaper && options.kill_group && options.warn_on_reap);
+	assert_int_equal(options.parent_death_signal, SIGTERM);
+	assert_true(option_set_has(&options.remap_exit, 143) &&
+		    option_set_has(&options.remap_exit, 0));
+	assert_int_equal(signal_map_get(&options.rewrite, SIGTERM), SIGQUIT);
+	assert_int_equal(signal_map_get(&options.rewrite, SIGHUP), 0);
+	assert_int_equal(options.dialect, DIALECT_NONE);
+	assert_int_equal(PARSE(W("-gc"), W("cmd")), 0);
+	assert_false(options.kill_group);
+	assert_int_equal(PARSE(W("-P")), 0);
+	assert_true(options.pause);
+	assert_int_equal(PARSE(W("-P"), W("--snapshot=/s")), -EINVAL);
+	assert_int_equal(PARSE(W("-V")), 0);
+	assert_true(options.version);
+	assert_int_equal(PARSE(W("-L")), 0);
+	assert_true(options.license);
+}
+
+static void test_dialect_sets_what_holds_without_options(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE_AS("/usr/bin/dumb-init", W("cmd")), 0);
+	assert_true(options.own_session && options.kill_group && options.job_control);
+	assert_int_equal(signal_map_get(&options.rewrite, SIGTSTP), SIGSTOP);
+	assert_int_equal(PARSE_AS("/usr/bin/dumb-init", W("-r"), W("20:20"), W("cmd")), 0);
+	assert_int_equal(signal_map_get(&options.rewrite, SIGTSTP), SIGTSTP);
+	assert_int_equal(PARSE_AS("/usr/bin/dumb-init", W("--single-child"), W("cmd")), 0);
+	assert_false(options.own_session || options.kill_group);
+	assert_int_equal(signal_map_get(&options.rewrite, SIGTSTP), SIGTSTP);
+
+	assert_int_equal(PARSE_AS("/tini", W("cmd")), 0);
+	assert_false(options.own_session || options.kill_group || options.job_control);
+	assert_int_equal(PARSE_AS("/tini", W("--docker-init-compat=dumb-init"), W("cmd")), 0);
+	assert_int_equal(options.dialect, DIALECT_DUMB_INIT);
+	assert_int_equal(PARSE_AS("/tini", W("--docker-init-compat=none"), W("cmd")), 0);
+	assert_int_equal(options.dialect, DIALECT_NONE);
+	assert_int_equal(PARSE(W("--docker-init-compat"), W("cmd")), 0);
+	assert_int_equal(options.dialect, DIALECT_TINI);
+	/* known also where the rest is nonsense: it decides the exit status */
+	assert_int_equal(PARSE_AS("/tini", W("--nonsense"), W("cmd")), -EINVAL);
+	assert_int_equal(options.dialect, DIALECT_TINI);
+}
+
+static void test_dashes_behind_the_program_are_tinis(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE_AS("tini", W("cmd"), W("--"), W("-x"), W("--"), W("y")), 0);
+	assert_string_equal(options.argv[0], "cmd");
+	assert_string_equal(options.argv[1], "-x");
+	assert_string_equal(options.argv[2], "--");
+	assert_int_equal(PARSE_AS("dumb-init", W("cmd"), W("--")), 0);
+	assert_string_equal(options.argv[1], "--");
+	assert_int_equal(PARSE(W("cmd"), W("--")), 0);
+	assert_string_equal(options.argv[1], "--");
+	assert_int_equal(PARSE_AS("catatonit", W("-P"), W("ignored")), 0);
+}
+
+static void with_env(const char *name, const char *value, const char *program)
+{
+	assert_int_equal(setenv(name, value, 1), 0);
+	assert_int_equal(parse((char *[]){W(program), W("cmd"), NULL}), 0);
+	assert_int_equal(unsetenv(name), 0);
+}
+
+static void test_environment_of_the_others_counts(void **state)
+{
+	static const struct {
+		const char *value;
+		enum log_level level;
+	} levels[] = {{"0", LOG_LEVEL_ERROR}, {"1", LOG_LEVEL_WARN},  {"2", LOG_LEVEL_INFO},
+		      {"3", LOG_LEVEL_DEBUG}, {"4", LOG_LEVEL_DEBUG}, {"x", LOG_LEVEL_ERROR},
+		      {"-1", LOG_LEVEL_ERROR}};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(levels); i++) {
+		with_env("TINI_VERBOSITY", levels[i].value, "snapinit");
+		assert_int_equal(options.log_level, levels[i].level);
+	}
+	with_env("TINI_SUBREAPER", "", "snapinit");
+	assert_true(options.subreaper);
+	with_env("TINI_KILL_PROCESS_GROUP", "0", "snapinit");
+	assert_true(options.kill_group);
+	with_env("DUMB_INIT_SETSID", "0", "dumb-init");
+	assert_false(options.own_session || options.kill_group);
+	with_env("DUMB_INIT_SETSID", "1", "dumb-init");
+	assert_true(options.own_session && options.kill_group);
+	with_env("DUMB_INIT_DEBUG", "1", "snapinit");
+	assert_int_equal(options.log_level, LOG_LEVEL_DEBUG);
+	with_env("DUMB_INIT_DEBUG", "2", "dumb-init");
+	assert_int_equal(options.log_level, LOG_LEVEL_WARN);
+	with_env("CATATONIT_DEBUG", "", "catatonit");
+	assert_int_equal(options.log_level, LOG_LEVEL_DEBUG);
+	with_env("SNAPINIT_REWRITE", "TERM:QUIT,HUP:0", "snapinit");
+	assert_int_equal(signal_map_get(&options.rewrite, SIGHUP), 0);
+	with_env("SNAPINIT_DOCKER_INIT_COMPAT", "dumb-init", "snapinit");
+	assert_true(options.own_session);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +260,10 @@ int main(void)
 		cmocka_unit_test(test_nonsense_is_refused_in_one_line),
 		cmocka_unit_test(test_help_and_version_need_no_command),
 		cmocka_unit_test(test_environment_counts),
+		cmocka_unit_test(test_letters_of_the_others_are_ours),
+		cmocka_unit_test(test_dialect_sets_what_holds_without_options),
+		cmocka_unit_test(test_dashes_behind_the_program_are_tinis),
+		cmocka_unit_test(test_environment_of_the_others_counts),
 		cmocka_unit_test(test_help_tells_exit_statuses_and_twins),
 	};
 
