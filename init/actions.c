@@ -32,18 +32,42 @@
 
 static bool asks_to_end(const struct supervisor *s, int sig)
 {
-	return sig == SIGTERM || (sig == SIGINT && !s->on_terminal);
+	/* from a terminal it is for the command to judge */
+	if (s->on_terminal && sig == SIGINT && s->options->stop_signal != SIGINT &&
+	    signal_map_get(&s->options->rewrite, sig) == SIGINT)
+		return false;
+	return supervisor_event_of_signal(s, sig) == EVENT_TERMINATE;
+}
+
+/* the lowest held signal that asks to end, 0: none */
+static int held_wish(const struct supervisor *s)
+{
+	for (int sig = 1; sig <= SIGNAL_MAP_MAX; sig++) {
+		if (held_signals_has(&s->held, sig) && asks_to_end(s, sig))
+			return sig;
+	}
+	return 0;
 }
 
 static void tell_engine(struct supervisor *s, int sig)
 {
-	char buf[16];
+	int sent = signal_map_get(&s->options->rewrite, sig);
+	char buf[16], sent_buf[16];
 
-	s->told_sig = sig;
-	s->ops->signal_engine(s->world, sig);
-	log_write(LOG_LEVEL_DEBUG, "signal.forwarded",
-		  (struct log_field[]){LOG_TEXT("signal", signal_name(sig, buf, sizeof(buf)))}, 1,
-		  "signal passed to the engine");
+	if (sent == 0) {
+		log_write(LOG_LEVEL_DEBUG, "signal.dropped",
+			  (struct log_field[]){
+				  LOG_TEXT("signal", signal_name(sig, buf, sizeof(buf)))},
+			  1, "signal dropped by --rewrite");
+		return;
+	}
+	s->told_sig = sent;
+	s->ops->signal_engine(s->world, sent);
+	log_write(
+		LOG_LEVEL_DEBUG, "signal.forwarded",
+		(struct log_field[]){LOG_TEXT("signal", signal_name(sig, buf, sizeof(buf))),
+				     LOG_TEXT("as", signal_name(sent, sent_buf, sizeof(sent_buf)))},
+		2, "signal passed to the engine");
 }
 
 static enum supervisor_state begin_grace(struct supervisor *s)
@@ -89,6 +113,26 @@ static enum supervisor_state finish(struct supervisor *s)
 	return STATE_DRAINING;
 }
 
+/* what the engine left behind gets the rest of the grace, if there is one */
+static enum supervisor_state leave(struct supervisor *s)
+{
+	if (s->options->grace_ms == 0)
+		return finish(s);
+	s->ops->dismiss_worker(s->world);
+	s->ops->sweep(s->world, SWEEP_ASK);
+	if (s->state != STATE_STOPPING || s->deadline_ns == DEADLINE_NEVER)
+		s->deadline_ns = deadline_after_ms(s->options->grace_ms);
+	return STATE_LEAVING;
+}
+
+static enum supervisor_state kill_all(struct supervisor *s, const char *why)
+{
+	log_write(LOG_LEVEL_WARN, "grace.over", NULL, 0, "%s: killing everything", why);
+	s->ops->sweep(s->world, SWEEP_ALL);
+	s->deadline_ns = deadline_after_ms(SWEEP_MS);
+	return STATE_KILLING;
+}
+
 static enum supervisor_state clean(struct supervisor *s, bool boot_after)
 {
 	s->ops->kill_worker(s->world);
@@ -107,11 +151,14 @@ static enum supervisor_state clean_and_exit(struct supervisor *s, int status)
 /* a second boot, without a capture; unless somebody asked us to end meanwhile */
 static enum supervisor_state clean_and_boot(struct supervisor *s)
 {
+	int wish = held_wish(s);
+
 	s->capture_over = true;
-	if (held_signals_has(&s->held, SIGTERM))
-		return clean_and_exit(s, 128 + SIGTERM);
+	/* no matter what it is to the command: there is none any more */
 	if (held_signals_has(&s->held, SIGINT))
 		return clean_and_exit(s, 128 + SIGINT);
+	if (wish > 0)
+		return clean_and_exit(s, 128 + wish);
 	return clean(s, true);
 }
 
@@ -222,7 +269,9 @@ static enum supervisor_state boot(struct supervisor *s)
 	r = s->ops->boot(s->world, s->capturable, &err);
 	if (r != 0) {
 		log_write(LOG_LEVEL_ERROR, "boot.failed", NULL, 0, "%s", err.msg);
-		s->engine_status = r > 0 ? r : STATUS_OWN_FAILURE;
+		s->engine_status = r;
+		if (r < 0)
+			s->forced_status = STATUS_OWN_FAILURE;
 		return finish(s);
 	}
 	log_write(LOG_LEVEL_INFO, "boot.cold",
@@ -237,6 +286,8 @@ static enum supervisor_state boot(struct supervisor *s)
 
 enum supervisor_state action_start(struct supervisor *s)
 {
+	if (s->options->pause)
+		return STATE_PAUSED;
 	/* a promised capture wants a fresh boot */
 	if (!s->options->snapshot || s->options->capture == CAPTURE_EXIT)
 		return boot(s);
@@ -281,7 +332,7 @@ ACTION(act_mirror)
 {
 	log_engine_exit(e->status);
 	s->engine_status = child_exit_status(e->status);
-	return finish(s);
+	return leave(s);
 }
 
 /* --- wake ------------------------------------------------------------------------------------- */
@@ -739,8 +790,7 @@ static enum supervisor_state resume_and_probe(struct supervisor *s)
 	s->ops->forget_recovery(s->world);
 	s->ops->resume_tree(s->world);
 	/* somebody wants us to end: then it does not matter how well the engine is */
-	if (held_signals_has(&s->held, SIGTERM) ||
-	    (held_signals_has(&s->held, SIGINT) && !s->on_terminal))
+	if (held_wish(s) > 0)
 		return serve(s);
 	if (s->ops->start_probe(s->world, &err) < 0)
 		return boot_again(s, err.msg);
@@ -842,11 +892,37 @@ ACTION(act_clean_late)
 ACTION(act_grace_over)
 {
 	(void)e;
-	log_warn("grace.over", "the engine did not end in time: killing everything");
-	s->ops->sweep(s->world, SWEEP_ALL);
-	s->deadline_ns = deadline_after_ms(SWEEP_MS);
 	s->engine_status = 128 + SIGKILL;
-	return STATE_KILLING;
+	return kill_all(s, "the engine did not end in time");
+}
+
+/* the engine hears of it, too; without a grace there is nothing to shorten */
+ACTION(act_hurry)
+{
+	tell_engine(s, e->sig);
+	if (!asks_to_end(s, e->sig) || s->deadline_ns == DEADLINE_NEVER)
+		return s->state;
+	s->engine_status = 128 + SIGKILL;
+	return kill_all(s, "asked to end for the second time");
+}
+
+ACTION(act_leave_now)
+{
+	return kill_all(s, e->type == EVENT_DEADLINE ? "left-over processes did not end in time"
+						     : "asked to end for the second time");
+}
+
+ACTION(act_left)
+{
+	(void)e;
+	return finish(s);
+}
+
+ACTION(act_pause_over)
+{
+	(void)e;
+	s->forced_status = 0;
+	return leave(s);
 }
 
 ACTION(act_killed_engine)

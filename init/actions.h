@@ -76,6 +76,10 @@ ACTION(act_clean_terminate);
 ACTION(act_cleaned);
 ACTION(act_clean_late);
 ACTION(act_grace_over);
+ACTION(act_hurry);     /* asked to end for the second time: no grace any more */
+ACTION(act_leave_now); /* what is left is killed */
+ACTION(act_left);      /* nothing is left */
+ACTION(act_pause_over);
 ACTION(act_killed_engine);
 ACTION(act_killed_all);
 ACTION(act_gone);

@@ -12,6 +12,7 @@
 static const char *const state_names[] = {
 	[STATE_WAKING] = "waking",	 [STATE_RESUMING] = "resuming",
 	[STATE_WOKEN] = "woken",	 [STATE_SERVING] = "serving",
+	[STATE_PAUSED] = "paused",	 [STATE_LEAVING] = "leaving",
 	[STATE_CAPTURING] = "capturing", [STATE_FROZEN] = "frozen",
 	[STATE_THAWED] = "thawed",	 [STATE_ENDED] = "ended",
 	[STATE_MENDING] = "mending",	 [STATE_RECOVERING] = "recovering",
@@ -129,6 +130,26 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_DRAINED]     = act_nothing,
 		[EVENT_SAYS_READY]  = act_note_ready,
 		[EVENT_ASKED_CAPTURE] = act_asked_capture,
+	},
+	[STATE_PAUSED] = {
+		[EVENT_TERMINATE]   = act_pause_over,
+		[EVENT_SIGNAL]      = act_nothing,
+		[EVENT_ENGINE_EXIT] = act_nothing,
+		[EVENT_WORKER_EXIT] = act_nothing,
+		[EVENT_BREACH]      = act_nothing,
+		[EVENT_BUDGET]      = act_nothing,
+		[EVENT_REFUSED]     = act_nothing,
+		[EVENT_RESTORED]    = act_nothing,
+		[EVENT_READY]       = act_nothing,
+		[EVENT_FREEZE]      = act_nothing,
+		[EVENT_THAWED]      = act_nothing,
+		[EVENT_DONE]        = act_nothing,
+		[EVENT_FAILED]      = act_nothing,
+		[EVENT_DEADLINE]    = act_nothing,
+		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_CAPTURING] = {
 		[EVENT_TERMINATE]   = act_terminate_capture,
@@ -291,7 +312,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_STOPPING] = {
-		[EVENT_TERMINATE]   = act_forward,
+		[EVENT_TERMINATE]   = act_hurry,
 		[EVENT_SIGNAL]      = act_forward,
 		[EVENT_ENGINE_EXIT] = act_mirror,
 		[EVENT_WORKER_EXIT] = act_nothing,
@@ -306,6 +327,26 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_FAILED]      = act_nothing,
 		[EVENT_DEADLINE]    = act_grace_over,
 		[EVENT_CLEAN]       = act_nothing,
+		[EVENT_DRAINED]     = act_nothing,
+		[EVENT_SAYS_READY]  = act_nothing,
+		[EVENT_ASKED_CAPTURE] = act_nothing,
+	},
+	[STATE_LEAVING] = {
+		[EVENT_TERMINATE]   = act_leave_now,
+		[EVENT_SIGNAL]      = act_nothing,
+		[EVENT_ENGINE_EXIT] = act_nothing,
+		[EVENT_WORKER_EXIT] = act_nothing,
+		[EVENT_BREACH]      = act_nothing,
+		[EVENT_BUDGET]      = act_nothing,
+		[EVENT_REFUSED]     = act_nothing,
+		[EVENT_RESTORED]    = act_nothing,
+		[EVENT_READY]       = act_nothing,
+		[EVENT_FREEZE]      = act_nothing,
+		[EVENT_THAWED]      = act_nothing,
+		[EVENT_DONE]        = act_nothing,
+		[EVENT_FAILED]      = act_nothing,
+		[EVENT_DEADLINE]    = act_leave_now,
+		[EVENT_CLEAN]       = act_left,
 		[EVENT_DRAINED]     = act_nothing,
 		[EVENT_SAYS_READY]  = act_nothing,
 		[EVENT_ASKED_CAPTURE] = act_nothing,
@@ -432,6 +473,22 @@ int supervisor_ask_capture(struct supervisor *supervisor, struct snap_error *err
 	return 0;
 }
 
+static bool is_of_end(const struct supervisor *supervisor, int sig)
+{
+	return sig == SIGTERM || sig == SIGINT ||
+	       (sig != 0 && sig == supervisor->options->stop_signal);
+}
+
+enum supervisor_event supervisor_event_of_signal(const struct supervisor *supervisor, int sig)
+{
+	int sent = signal_map_get(&supervisor->options->rewrite, sig);
+
+	/* one that is dropped asks for nothing */
+	if (sent != 0 && (is_of_end(supervisor, sig) || is_of_end(supervisor, sent)))
+		return EVENT_TERMINATE;
+	return EVENT_SIGNAL;
+}
+
 enum supervisor_event supervisor_event_of(uint32_t msg_type)
 {
 	switch (msg_type) {
@@ -458,8 +515,11 @@ enum supervisor_event supervisor_event_of(uint32_t msg_type)
 
 int supervisor_exit_status(const struct supervisor *supervisor)
 {
-	return supervisor->forced_status >= 0 ? supervisor->forced_status
-					      : supervisor->engine_status;
+	int status = supervisor->engine_status;
+
+	if (supervisor->forced_status >= 0)
+		return supervisor->forced_status;
+	return option_set_has(&supervisor->options->remap_exit, status) ? 0 : status;
 }
 
 const char *supervisor_state_name(enum supervisor_state state)

@@ -19,7 +19,11 @@
  *                                  │   │        └ RECOVERING ◄               │
  *                             TERM │   │                                   ENDED
  *                                  ▼                                         │
- *            KILLING ◄──────── STOPPING ──► DRAINING ──► GONE ◄──────────────┘
+ *            KILLING ◄──────── STOPPING ──► LEAVING ──► DRAINING ──► GONE ◄──┘
+ *               ▲                              │           ▲
+ *               └──────── grace is over ◄──────┘         PAUSED ◄── start with --pause
+ *
+ * docs/init.md has every cell, as tests/unit/init/test_supervisor prints it.
  */
 
 #include <stdbool.h>
@@ -36,6 +40,7 @@ enum supervisor_state {
 	STATE_RESUMING,	 /* the restored tree is ours and runs, but has not answered yet */
 	STATE_WOKEN,	 /* the engine answers; the worker is about to say DONE */
 	STATE_SERVING,	 /* an engine, no worker */
+	STATE_PAUSED,	 /* --pause: neither of them, ever */
 	STATE_CAPTURING, /* an engine, and a worker that waits for it and prepares */
 	STATE_FROZEN,	 /* the engine's tree is stopped by the worker; its signals are held */
 	STATE_THAWED,	 /* the engine runs again; the worker finishes the snapshot */
@@ -45,6 +50,7 @@ enum supervisor_state {
 	STATE_PROBING,	  /* … then a worker looks whether the engine still works */
 	STATE_CLEANING,	  /* everything below us is killed, then a cold boot or the end */
 	STATE_STOPPING,	  /* the engine was asked to end; grace runs */
+	STATE_LEAVING,	  /* the engine is gone; what it left has the rest of the grace */
 	STATE_KILLING,	  /* grace is over */
 	STATE_DRAINING,	  /* no engine; its last output gets out */
 	STATE_GONE,	  /* exit now, with supervisor_exit_status() */
@@ -52,7 +58,7 @@ enum supervisor_state {
 };
 
 enum supervisor_event {
-	EVENT_TERMINATE, /* TERM or INT */
+	EVENT_TERMINATE, /* TERM, INT, --stop-signal, or one that is rewritten to these */
 	EVENT_SIGNAL,	 /* any other signal */
 	EVENT_ENGINE_EXIT,
 	EVENT_WORKER_EXIT, /* of an active worker */
@@ -85,6 +91,7 @@ enum supervisor_sweep {
 	SWEEP_INTRUDERS, /* all but the engine's tree and what is older than the worker; they may
 			  * end by themselves first */
 	SWEEP_ALL,
+	SWEEP_ASK, /* all is asked once to end, and nothing is killed */
 };
 
 struct supervisor_ops {
@@ -184,6 +191,9 @@ void supervisor_handle(struct supervisor *supervisor, const struct event *event)
  * again. 0, or -errno when it was not begun.
  */
 int supervisor_ask_capture(struct supervisor *supervisor, struct snap_error *err);
+
+/* the event for a signal that we got: TERMINATE or SIGNAL */
+enum supervisor_event supervisor_event_of_signal(const struct supervisor *supervisor, int sig);
 
 /* the event for a message of the worker; EVENT_BREACH for one that only we send */
 enum supervisor_event supervisor_event_of(uint32_t msg_type);

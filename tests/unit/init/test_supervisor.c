@@ -2,7 +2,7 @@
 /*
  * The table against a world that only remembers what was done to it. Every cell is entered, in
  * every mode, and a long random walk looks for two engines, an exit that leaves one behind, or a
- * state without a way out.
+ * state without a way out. With --print it says where each cell leads, for docs/init.md.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -227,6 +227,8 @@ static const struct supervisor_ops fake_ops = {
 	.drain = fake_drain,
 };
 
+#define NO_GRACE 1
+
 struct bench {
 	struct world world;
 	struct init_options options;
@@ -238,6 +240,8 @@ static void begin(struct bench *b, const struct init_options *options)
 	b->options = *options;
 	if (b->options.grace_ms == 0)
 		b->options.grace_ms = 8000;
+	else if (b->options.grace_ms == NO_GRACE)
+		b->options.grace_ms = 0;
 	b->options.capture_timeout_ms = 600000;
 	supervisor_init(&b->s, &fake_ops, &b->world, &b->options);
 	b->s.on_terminal = false;
@@ -296,8 +300,10 @@ static const struct init_options capture_exit = {.snapshot = "/s", .capture = CA
 static const struct init_options wake_or_die = {.snapshot = "/s", .fallback_none = true};
 static const struct init_options wake_to_see = {.snapshot = "/s", .exit_when_ready = true};
 
-static const struct init_options *const modes[] = {&plain,	  &wake,	&first_boot,
-						   &capture_exit, &wake_or_die, &wake_to_see};
+static const struct init_options pausing = {.pause = true};
+
+static const struct init_options *const modes[] = {
+	&plain, &wake, &first_boot, &capture_exit, &wake_or_die, &wake_to_see, &pausing};
 
 /* bring it into a state the shortest way; false: this mode has no such state */
 static bool go_to_of(struct bench *b, const struct init_options *options,
@@ -324,10 +330,13 @@ static bool go_to_of(struct bench *b, const struct init_options *options,
 				    EVENT_MAX_},
 		[STATE_KILLING] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_TERMINATE,
 				   EVENT_DEADLINE, EVENT_MAX_},
+		[STATE_LEAVING] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_TERMINATE,
+				   EVENT_ENGINE_EXIT, EVENT_MAX_},
 		[STATE_DRAINING] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_TERMINATE,
-				    EVENT_ENGINE_EXIT, EVENT_MAX_},
+				    EVENT_ENGINE_EXIT, EVENT_CLEAN, EVENT_MAX_},
 		[STATE_GONE] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_TERMINATE,
-				EVENT_ENGINE_EXIT, EVENT_DRAINED, EVENT_MAX_},
+				EVENT_ENGINE_EXIT, EVENT_CLEAN, EVENT_DRAINED, EVENT_MAX_},
+		[STATE_PAUSED] = {EVENT_MAX_},
 		[STATE_WAKING] = {EVENT_MAX_},
 	};
 
@@ -350,7 +359,7 @@ static bool worker_is_gone_in(enum supervisor_state state)
 {
 	return state == STATE_SERVING || state == STATE_MENDING || state == STATE_CLEANING ||
 	       state == STATE_KILLING || state == STATE_DRAINING || state == STATE_GONE ||
-	       state == STATE_STOPPING;
+	       state == STATE_STOPPING || state == STATE_LEAVING || state == STATE_PAUSED;
 }
 
 static bool engine_is_there_in(enum supervisor_state state)
@@ -380,12 +389,15 @@ static void check_invariants(const struct bench *b)
 	    state == STATE_PROBING)
 		assert_false(w->dirty);
 	/* whoever waits for something that may never come has a deadline */
-	if (state != STATE_SERVING && state != STATE_GONE)
+	if (state != STATE_SERVING && state != STATE_PAUSED && state != STATE_GONE &&
+	    (state != STATE_STOPPING || b->options.grace_ms > 0))
 		assert_true(b->s.deadline_ns != DEADLINE_NEVER);
 	if (state == STATE_CLEANING || state == STATE_KILLING)
 		assert_int_equal(w->sweep, SWEEP_ALL);
 	else if (state == STATE_MENDING)
 		assert_int_equal(w->sweep, SWEEP_INTRUDERS);
+	else if (state == STATE_LEAVING)
+		assert_int_equal(w->sweep, SWEEP_ASK);
 	else
 		assert_int_equal(w->sweep, SWEEP_NOTHING);
 	if (state == STATE_SERVING)
@@ -412,35 +424,129 @@ static bool can_happen(const struct bench *b, enum supervisor_event event)
 	return true;
 }
 
-static void test_every_cell_leads_somewhere_sound(void **state)
+/* what can make a cell lead somewhere else */
+enum twist {
+	TWIST_NONE,
+	TWIST_HELD_TERM,
+	TWIST_NO_GRACE,
+	TWIST_FAILING_ANSWER,
+	TWIST_FAILING_ADOPT,
+	TWIST_FAILING_CAPTURE,
+	TWIST_FAILING_PROBE,
+	TWIST_FAILING_RECOVER,
+	TWIST_FAILING_BOOT,
+	TWIST_MAX_,
+};
+
+#define VARIANTS 16 /* value of the message, status of the exit, a dirty tree */
+
+static bool enter_cell(struct bench *b, const struct init_options *mode,
+		       enum supervisor_state state, unsigned int variant, enum twist twist)
+{
+	struct init_options options = *mode;
+	struct world *w = &b->world;
+
+	if (twist == TWIST_NO_GRACE)
+		options.grace_ms = NO_GRACE;
+	if (!go_to_of(b, &options, state, variant >= VARIANTS / 2))
+		return false;
+	w->fail_answer = twist == TWIST_FAILING_ANSWER;
+	w->fail_adopt = twist == TWIST_FAILING_ADOPT;
+	w->fail_capture = twist == TWIST_FAILING_CAPTURE;
+	w->fail_probe = twist == TWIST_FAILING_PROBE;
+	w->fail_recover = twist == TWIST_FAILING_RECOVER;
+	w->fail_boot = twist == TWIST_FAILING_BOOT ? 127 : 0;
+	if (twist == TWIST_HELD_TERM) {
+		if (state != STATE_FROZEN && state != STATE_MENDING && state != STATE_RECOVERING)
+			return false;
+		held_signals_add(&b->s.held, SIGTERM);
+	}
+	return true;
+}
+
+/* all ways through one cell: is it entered at all, and which states are next */
+static bool walk_cell(enum supervisor_state state, enum supervisor_event event,
+		      bool next[STATE_MAX_])
 {
 	static const int statuses[] = {EXITED(0), EXITED(3), SIGNALED(9), SIGNALED(11)};
-	int cells[STATE_MAX_][EVENT_MAX_] = {0};
+	bool entered = false;
 
+	for (unsigned int i = 0; i < ARRAY_LEN(modes) * TWIST_MAX_ * VARIANTS; i++) {
+		unsigned int variant = i % VARIANTS;
+		struct bench b;
+
+		if (!enter_cell(&b, modes[i / VARIANTS / TWIST_MAX_], state, variant,
+				(enum twist)(i / VARIANTS % TWIST_MAX_)))
+			continue;
+		entered = true;
+		if (!can_happen(&b, event))
+			continue;
+		happen_with(&b, event, variant & 1, statuses[variant / 2 % 4]);
+		check_invariants(&b);
+		next[b.s.state] = true;
+	}
+	return entered;
+}
+
+static void test_every_cell_leads_somewhere_sound(void **state)
+{
 	(void)state;
-	for (unsigned int m = 0; m < ARRAY_LEN(modes); m++) {
-		for (int st = 0; st < STATE_MAX_; st++) {
-			for (int ev = 0; ev < EVENT_MAX_; ev++) {
-				for (unsigned int variant = 0; variant < 16; variant++) {
-					struct bench b;
+	for (int st = 0; st < STATE_MAX_; st++) {
+		for (int ev = 0; ev < EVENT_MAX_; ev++) {
+			bool next[STATE_MAX_] = {false};
 
-					if (!go_to_of(&b, modes[m], (enum supervisor_state)st,
-						      variant >= 8))
-						continue;
-					cells[st][ev]++;
-					if (!can_happen(&b, (enum supervisor_event)ev))
-						continue;
-					happen_with(&b, (enum supervisor_event)ev, variant & 1,
-						    statuses[variant / 2 % 4]);
-					check_invariants(&b);
-				}
-			}
+			assert_true(walk_cell((enum supervisor_state)st, (enum supervisor_event)ev,
+					      next));
 		}
 	}
-	for (int st = 0; st < STATE_MAX_; st++) {
-		for (int ev = 0; ev < EVENT_MAX_; ev++)
-			assert_true(cells[st][ev] > 0);
+}
+
+static void print_edge(int from, int to, const bool events[EVENT_MAX_])
+{
+	const char *between = "";
+
+	printf("    %s --> %s: ", supervisor_state_name((enum supervisor_state)from),
+	       supervisor_state_name((enum supervisor_state)to));
+	for (int ev = 0; ev < EVENT_MAX_; ev++) {
+		if (!events[ev])
+			continue;
+		printf("%s%s", between, supervisor_event_name((enum supervisor_event)ev));
+		between = ", ";
 	}
+	printf("\n");
+}
+
+/* a message that makes no sense here leads wherever BREACH does, and is not told again */
+static bool is_told(bool next[EVENT_MAX_][STATE_MAX_], int ev)
+{
+	return ev < EVENT_BUDGET || ev > EVENT_FAILED ||
+	       memcmp(next[ev], next[EVENT_BREACH], sizeof(next[ev])) != 0;
+}
+
+/* as a state diagram: what changes no state is left out */
+static void print_picture(void)
+{
+	printf("```mermaid\nstateDiagram-v2\n");
+	printf("    [*] --> waking: --snapshot\n    [*] --> serving: booted\n");
+	printf("    [*] --> capturing: booted, --capture exit\n    [*] --> paused: --pause\n");
+	for (int st = 0; st < STATE_MAX_; st++) {
+		bool next[EVENT_MAX_][STATE_MAX_] = {{false}};
+
+		for (int ev = 0; ev < EVENT_MAX_; ev++)
+			(void)walk_cell((enum supervisor_state)st, (enum supervisor_event)ev,
+					next[ev]);
+		for (int to = 0; to < STATE_MAX_; to++) {
+			bool by[EVENT_MAX_] = {false}, any = false;
+
+			for (int ev = 0; ev < EVENT_MAX_; ev++) {
+				by[ev] = next[ev][to] && is_told(next, ev);
+				any = any || by[ev];
+			}
+			if (any && to != st)
+				print_edge(st, to, by);
+		}
+	}
+	printf("    gone --> [*]\n```\n");
 }
 
 static void test_events_that_come_too_late_change_nothing(void **state)
@@ -499,7 +605,7 @@ static void test_random_walks_end_with_one_engine_at_most(void **state)
 			check_invariants(&b);
 			steps++;
 		}
-		/* SERVING is the only state that may last */
+		/* SERVING and PAUSED are the only states that may last */
 		assert_true(b.s.state == STATE_GONE || steps == 400);
 	}
 }
@@ -516,7 +622,8 @@ static void test_deadlines_alone_lead_out_of_every_state(void **state)
 				continue;
 			for (int i = 0; i < 10 && b.s.deadline_ns != DEADLINE_NEVER; i++)
 				happen(&b, EVENT_DEADLINE);
-			assert_true(b.s.state == STATE_SERVING || b.s.state == STATE_GONE);
+			assert_true(b.s.state == STATE_SERVING || b.s.state == STATE_PAUSED ||
+				    b.s.state == STATE_GONE);
 		}
 	}
 }
@@ -532,6 +639,8 @@ static void test_plain_mode_mirrors_the_child(void **state)
 	happen(&b, EVENT_SIGNAL);
 	assert_int_equal(b.world.signals[SIGUSR1], 1);
 	happen_with(&b, EVENT_ENGINE_EXIT, 0, EXITED(42));
+	in_state(&b, STATE_LEAVING);
+	happen(&b, EVENT_CLEAN);
 	in_state(&b, STATE_DRAINING);
 	happen(&b, EVENT_DRAINED);
 	in_state(&b, STATE_GONE);
@@ -566,8 +675,6 @@ static void test_interrupt_on_a_terminal_starts_no_grace(void **state)
 	b.s.on_terminal = false;
 	supervisor_handle(&b.s, &interrupt);
 	in_state(&b, STATE_STOPPING);
-	happen(&b, EVENT_TERMINATE);
-	assert_int_equal(b.world.signals[SIGTERM], 1);
 	happen(&b, EVENT_DEADLINE);
 	in_state(&b, STATE_KILLING);
 	happen_with(&b, EVENT_ENGINE_EXIT, 0, SIGNALED(9));
@@ -854,7 +961,152 @@ static void test_states_and_events_have_names(void **state)
 	assert_string_equal(supervisor_event_name(EVENT_MAX_), "unknown");
 }
 
-int main(void)
+static void test_second_wish_to_end_shortens_the_grace(void **state)
+{
+	static const struct init_options by_quit = {.stop_signal = SIGQUIT};
+	struct event quit = {.type = EVENT_TERMINATE, .sig = SIGQUIT};
+	struct bench b = {.world = {.engine = 0}};
+
+	(void)state;
+	begin(&b, &plain);
+	happen(&b, EVENT_TERMINATE);
+	happen(&b, EVENT_SIGNAL);
+	in_state(&b, STATE_STOPPING);
+	happen(&b, EVENT_TERMINATE);
+	in_state(&b, STATE_KILLING);
+	assert_int_equal(b.world.signals[SIGTERM], 2);
+	assert_int_equal(b.world.signals[SIGUSR1], 1);
+
+	/* whatever the first was */
+	b = (struct bench){.world = {.engine = 0}};
+	begin(&b, &by_quit);
+	supervisor_handle(&b.s, &quit);
+	in_state(&b, STATE_STOPPING);
+	happen(&b, EVENT_TERMINATE);
+	in_state(&b, STATE_KILLING);
+}
+
+static void test_without_a_grace_every_signal_is_only_passed_on(void **state)
+{
+	static const struct init_options endless = {.grace_ms = NO_GRACE};
+	struct bench b = {.world = {.engine = 0}};
+
+	(void)state;
+	begin(&b, &endless);
+	for (int i = 1; i <= 3; i++) {
+		happen(&b, EVENT_TERMINATE);
+		in_state(&b, STATE_STOPPING);
+		assert_int_equal(b.world.signals[SIGTERM], i);
+	}
+	assert_true(b.s.deadline_ns == DEADLINE_NEVER);
+	happen_with(&b, EVENT_ENGINE_EXIT, 0, EXITED(7));
+	in_state(&b, STATE_DRAINING);
+	assert_int_equal(b.world.sweep, SWEEP_NOTHING);
+}
+
+static void test_what_is_left_has_the_rest_of_the_grace(void **state)
+{
+	struct bench b = {.world = {.engine = 0}};
+	uint64_t deadline;
+
+	(void)state;
+	begin(&b, &plain);
+	happen(&b, EVENT_TERMINATE);
+	deadline = b.s.deadline_ns;
+	happen_with(&b, EVENT_ENGINE_EXIT, 0, EXITED(7));
+	in_state(&b, STATE_LEAVING);
+	assert_int_equal(b.world.sweep, SWEEP_ASK);
+	assert_true(b.s.deadline_ns == deadline);
+	happen(&b, EVENT_DEADLINE);
+	in_state(&b, STATE_KILLING);
+	assert_int_equal(b.world.sweep, SWEEP_ALL);
+	happen(&b, EVENT_CLEAN);
+	happen(&b, EVENT_DRAINED);
+	assert_int_equal(supervisor_exit_status(&b.s), 7);
+
+	/* nobody asked before: a grace of its own */
+	b = (struct bench){.world = {.engine = 0}};
+	begin(&b, &plain);
+	happen_with(&b, EVENT_ENGINE_EXIT, 0, EXITED(8));
+	in_state(&b, STATE_LEAVING);
+	assert_in_range(deadline_left_ms(b.s.deadline_ns), 7000, 8000);
+	happen(&b, EVENT_TERMINATE);
+	in_state(&b, STATE_KILLING);
+	happen(&b, EVENT_CLEAN);
+	happen(&b, EVENT_DRAINED);
+	assert_int_equal(supervisor_exit_status(&b.s), 8);
+}
+
+static void test_rewritten_signals(void **state)
+{
+	struct init_options options = {.stop_signal = 0};
+	struct bench b = {.world = {.engine = 0}};
+	struct event event = {.sig = SIGHUP};
+
+	(void)state;
+	assert_int_equal(signal_map_parse(&options.rewrite, "TERM:QUIT,HUP:INT,USR1:0,INT:0"), 0);
+	begin(&b, &options);
+	happen(&b, EVENT_SIGNAL);
+	assert_int_equal(b.world.signals[SIGUSR1], 0);
+	/* dropped: it does not even start the grace */
+	assert_int_equal(supervisor_event_of_signal(&b.s, SIGINT), EVENT_SIGNAL);
+	assert_int_equal(supervisor_event_of_signal(&b.s, SIGTERM), EVENT_TERMINATE);
+	event.type = supervisor_event_of_signal(&b.s, SIGHUP);
+	assert_int_equal(event.type, EVENT_TERMINATE);
+	supervisor_handle(&b.s, &event);
+	in_state(&b, STATE_STOPPING);
+	assert_int_equal(b.world.signals[SIGINT], 1);
+	assert_int_equal(b.world.signals[SIGHUP], 0);
+
+	/* a wish of our own is rewritten, too */
+	assert_true(go_to(&b, &capture_exit, STATE_CAPTURING));
+	b.options.rewrite = options.rewrite;
+	happen(&b, EVENT_FAILED);
+	in_state(&b, STATE_STOPPING);
+	assert_int_equal(b.world.signals[SIGQUIT], 1);
+	assert_int_equal(b.world.signals[SIGTERM], 0);
+}
+
+static void test_remapped_exit_is_the_engines_only(void **state)
+{
+	struct init_options options = {.remap_exit = {{0}}};
+	struct bench b = {.world = {.engine = 0}};
+
+	(void)state;
+	options.remap_exit.bits[143 / 64] |= UINT64_C(1) << 143 % 64;
+	options.remap_exit.bits[125 / 64] |= UINT64_C(1) << 125 % 64;
+	begin(&b, &options);
+	happen(&b, EVENT_TERMINATE);
+	happen_with(&b, EVENT_ENGINE_EXIT, 0, SIGNALED(15));
+	assert_int_equal(supervisor_exit_status(&b.s), 0);
+
+	b = (struct bench){.world = {.fail_boot = -12}};
+	begin(&b, &options);
+	assert_int_equal(supervisor_exit_status(&b.s), 125);
+	b = (struct bench){.world = {.fail_boot = 125}};
+	begin(&b, &options);
+	assert_int_equal(supervisor_exit_status(&b.s), 0);
+}
+
+static void test_pause_ends_when_asked(void **state)
+{
+	struct bench b = {.world = {.engine = 0}};
+
+	(void)state;
+	begin(&b, &pausing);
+	in_state(&b, STATE_PAUSED);
+	happen(&b, EVENT_SIGNAL);
+	in_state(&b, STATE_PAUSED);
+	happen(&b, EVENT_TERMINATE);
+	in_state(&b, STATE_LEAVING);
+	happen(&b, EVENT_CLEAN);
+	happen(&b, EVENT_DRAINED);
+	in_state(&b, STATE_GONE);
+	assert_int_equal(supervisor_exit_status(&b.s), 0);
+	assert_int_equal(b.world.boots, 0);
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_cell_leads_somewhere_sound),
@@ -875,10 +1127,20 @@ int main(void)
 		cmocka_unit_test(test_wish_to_end_forbids_the_second_boot),
 		cmocka_unit_test(test_capture_is_made_when_asked_for),
 		cmocka_unit_test(test_capture_is_not_made_of_what_cannot_wake),
+		cmocka_unit_test(test_second_wish_to_end_shortens_the_grace),
+		cmocka_unit_test(test_without_a_grace_every_signal_is_only_passed_on),
+		cmocka_unit_test(test_what_is_left_has_the_rest_of_the_grace),
+		cmocka_unit_test(test_rewritten_signals),
+		cmocka_unit_test(test_remapped_exit_is_the_engines_only),
+		cmocka_unit_test(test_pause_ends_when_asked),
 		cmocka_unit_test(test_message_types_map_to_events),
 		cmocka_unit_test(test_states_and_events_have_names),
 	};
 
 	log_init("test", -1, LOG_FORMAT_JSON, LOG_LEVEL_DEBUG);
+	if (argc > 1 && strcmp(argv[1], "--print") == 0) {
+		print_picture();
+		return 0;
+	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
