@@ -5,6 +5,7 @@
 #include <linux/sched.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -79,6 +80,9 @@ static int enter_group(const struct process_spec *spec)
 {
 	if (spec->new_session && setsid() < 0)
 		return -errno;
+	/* no terminal, or another session's: the session does without */
+	if (spec->new_session && spec->controlling)
+		(void)ioctl(STDIN_FILENO, TIOCSCTTY, 0);
 	if (spec->new_group && setpgid(0, 0) < 0)
 		return -errno;
 	if (spec->foreground) {

@@ -33,6 +33,7 @@ struct process_spec {
 	bool new_session;
 	bool new_group;
 	bool foreground;	   /* with new_group: make it the terminal's foreground group */
+	bool controlling;	   /* with new_session: its terminal, if there is one at 0 */
 	int death_signal;	   /* PR_SET_PDEATHSIG, 0: none */
 	const sigset_t *mask;	   /* signal mask of the child; NULL: empty */
 	const sigset_t *ignored;   /* signals left ignored in the child; NULL: all default */

@@ -68,11 +68,13 @@ int child_move_pid_cursor(pid_t base)
 	return -EAGAIN;
 }
 
-static int close_again(void *arg)
+static int before_exec(void *arg)
 {
 	const struct child_plan *plan = arg;
 
-	for (int fd = 0; fd < 3; fd++) {
+	if (plan->environment)
+		environment_write_listen_pid(plan->environment, getpid());
+	for (int fd = 0; fd < 3 && !plan->contained; fd++) {
 		if (plan->closed_stdio & (1 << fd))
 			(void)fd_close(fd);
 	}
@@ -87,12 +89,13 @@ int child_boot(const struct child_plan *plan, struct pidref *ret, struct snap_er
 		.fds = plan->fds,
 		.n_fds = plan->n_fds,
 		.close_fds = plan->contained,
-		.new_session = plan->contained,
-		.new_group = !plan->contained,
-		.foreground = !plan->contained,
+		.new_session = plan->contained || plan->own_session,
+		.new_group = !plan->contained && !plan->own_session,
+		.foreground = !plan->contained && !plan->own_session,
+		.controlling = plan->own_session && !plan->contained,
 		.mask = &plan->signals->mask,
 		.ignored = &plan->signals->ignored,
-		.prepare = plan->contained ? NULL : close_again,
+		.prepare = before_exec,
 		.prepare_arg = (void *)(uintptr_t)plan,
 	};
 	int r;

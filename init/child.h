@@ -15,6 +15,7 @@
 
 #include "common/error.h"
 #include "common/process.h"
+#include "init/environment.h"
 #include "init/signals.h"
 
 struct child_plan {
@@ -22,10 +23,12 @@ struct child_plan {
 	char *const *envp; /* NULL: our own */
 	const struct signals *signals;
 	int closed_stdio; /* plain: mask of descriptors 0-2 that were closed before us */
+	bool own_session; /* plain: a session instead of a foreground group, with the terminal */
 	bool contained;	  /* own session and descriptors instead of plain mode */
 	pid_t pid_base;	  /* contained: first pid wanted, 0: any */
 	const struct process_fd *fds; /* contained */
 	unsigned int n_fds;
+	struct environment *environment; /* of envp: the child tells it its pid; NULL: none */
 };
 
 /*

@@ -98,3 +98,15 @@ int descendants_signal_tree(pid_t root, int sig)
 
 	return r < 0 ? r : scan.found;
 }
+
+int descendants_ask(void)
+{
+	const struct descendants_spare nobody = {.root = 0};
+	struct scan scan = {.spare = &nobody, .self = getpid(), .sig = SIGTERM};
+	struct scan again = {.spare = &nobody, .self = getpid(), .sig = SIGCONT};
+	int r = procfs_each_pid(look_at, &scan);
+
+	if (r == 0)
+		r = procfs_each_pid(look_at, &again);
+	return r < 0 ? r : scan.found;
+}

@@ -37,4 +37,7 @@ void descendants_kill_session(pid_t session);
 /* send sig to root, everything below it and its session; the number reached or -errno */
 int descendants_signal_tree(pid_t root, int sig);
 
+/* ask all below us to end: TERM, and CONT for those that stand still; how many, or -errno */
+int descendants_ask(void);
+
 #endif

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -20,12 +21,14 @@
 #include "init/child.h"
 #include "init/control.h"
 #include "init/descendants.h"
+#include "init/environment.h"
 #include "init/journal.h"
 #include "init/notify.h"
 #include "init/reaper.h"
 #include "init/signals.h"
 #include "init/stdio.h"
 #include "init/supervisor.h"
+#include "init/terminal.h"
 #include "init/worker.h"
 
 #define STATUS_OWN_FAILURE 125
@@ -60,13 +63,14 @@ struct init {
 	struct worker worker;
 	struct supervisor supervisor;
 	struct pidref engine;
-	char **engine_envp; /* NULL: as ours */
+	struct environment environment; /* the engine's */
 	int closed_stdio;
 	int journal_fd;	 /* of a wake that is not through */
 	int recovery_fd; /* of a capture: what is done to the stopped tree; FD_NONE: none runs */
 	int log_fd;
 
 	enum supervisor_sweep sweep;
+	bool sweep_asked;
 	struct descendants_spare spare;
 	uint64_t sweep_kill_at; /* until then it is only waited for their end */
 	uint64_t drain_moved;	/* stdio_moved() when the drain last made progress */
@@ -156,6 +160,16 @@ static int op_start_probe(void *world, struct snap_error *err)
 	return start_worker(world, WORKER_PROBE, NULL, err);
 }
 
+/* plain mode, the child runs: descriptors and a folder of its are not for us to hold on to */
+static void let_go(const struct init *init)
+{
+	const int ours[] = {init->log_fd, init->signals.fd, init->loop.epoll_fd, init->engine.fd};
+
+	(void)fd_close_from_except(3, ours, ARRAY_LEN(ours));
+	if (chdir("/") < 0)
+		log_debug("folder.kept", "cannot go to /: %s", strerror(errno));
+}
+
 static int op_boot(void *world, bool to_be_captured, struct snap_error *err)
 {
 	struct init *init = world;
@@ -177,9 +191,11 @@ static int op_boot(void *world, bool to_be_captured, struct snap_error *err)
 
 	const struct child_plan plan = {
 		.argv = init->options->argv,
-		.envp = init->engine_envp,
+		.envp = init->environment.envp,
+		.environment = &init->environment,
 		.signals = &init->signals,
 		.closed_stdio = init->closed_stdio,
+		.own_session = init->options->own_session,
 		.contained = init->stdio.on,
 		.pid_base = to_be_captured && getpid() == 1 ? (pid_t)init->options->pid_base : 0,
 		.fds = fds,
@@ -195,6 +211,8 @@ static int op_boot(void *world, bool to_be_captured, struct snap_error *err)
 			 (int)init->engine.pid, (int)plan.pid_base);
 	stdio_close_ends(&init->stdio);
 	notify_close_engine_end(&init->notify);
+	if (!init->options->snapshot)
+		let_go(init);
 	return 0;
 }
 
@@ -282,6 +300,7 @@ static void op_sweep(void *world, enum supervisor_sweep what)
 	struct init *init = world;
 
 	init->sweep = what;
+	init->sweep_asked = false;
 	init->spare = (struct descendants_spare){.root = 0};
 	init->sweep_kill_at = 0;
 	if (what != SWEEP_INTRUDERS)
@@ -371,6 +390,15 @@ static bool worker_leaves_criu_in_tree(const struct init *init)
 	       (state == STATE_FROZEN || state == STATE_MENDING);
 }
 
+/* as dumb-init: who is left in the group of the engine that just died gets a TERM */
+static void say_farewell(struct init *init)
+{
+	int sig = signal_map_get(&init->options->rewrite, SIGTERM);
+
+	if (init->options->own_session && sig > 0)
+		op_signal_engine(init, sig);
+}
+
 static void on_death(pid_t pid, int status, void *arg)
 {
 	struct init *init = arg;
@@ -380,6 +408,7 @@ static void on_death(pid_t pid, int status, void *arg)
 	if (pid == init->engine.pid || pid == worker->ref.pid)
 		hear_worker(init);
 	if (pid == init->engine.pid) {
+		say_farewell(init);
 		pidref_done(&init->engine);
 		tell(init, &(struct event){.type = EVENT_ENGINE_EXIT, .status = status});
 	} else if (pid == worker->ref.pid) {
@@ -391,8 +420,16 @@ static void on_death(pid_t pid, int status, void *arg)
 		if (active)
 			tell(init, &(struct event){.type = EVENT_WORKER_EXIT, .status = status});
 	} else {
-		log_debug("orphan.reaped", "reaped process %d", (int)pid);
+		log_write(init->options->warn_on_reap ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG,
+			  "orphan.reaped", NULL, 0, "reaped process %d", (int)pid);
 	}
+}
+
+/* as dumb-init: whoever runs us as a job sees the job stop; the kernel does not stop a PID 1 */
+static void stop_with_child(const struct init *init, int sig)
+{
+	if (init->options->job_control && (sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU))
+		(void)kill(getpid(), SIGSTOP);
 }
 
 static int on_signal(struct loop_source *source, uint32_t events)
@@ -409,9 +446,10 @@ static int on_signal(struct loop_source *source, uint32_t events)
 				return r;
 			continue;
 		}
-		tell(init, &(struct event){.type = sig == SIGTERM || sig == SIGINT ? EVENT_TERMINATE
-										   : EVENT_SIGNAL,
-					   .sig = sig});
+		tell(init,
+		     &(struct event){.type = supervisor_event_of_signal(&init->supervisor, sig),
+				     .sig = sig});
+		stop_with_child(init, sig);
 	}
 	return sig;
 }
@@ -437,8 +475,17 @@ static void continue_sweep(struct init *init)
 
 	if (init->sweep == SWEEP_NOTHING)
 		return;
-	left = deadline_left_ms(init->sweep_kill_at) > 0 ? descendants_count(&init->spare)
-							 : descendants_kill(&init->spare);
+	if (init->sweep == SWEEP_ASK) {
+		if (!init->sweep_asked)
+			(void)descendants_ask();
+		init->sweep_asked = true;
+		left = descendants_count(&init->spare);
+		left = left < 0 ? 0 : left; /* without /proc nobody is known, so none waited for */
+	} else if (deadline_left_ms(init->sweep_kill_at) > 0) {
+		left = descendants_count(&init->spare);
+	} else {
+		left = descendants_kill(&init->spare);
+	}
 	if (left == 0)
 		tell(init, &(struct event){.type = EVENT_CLEAN});
 }
@@ -510,23 +557,29 @@ static int run(struct init *init)
 
 /* --- begin and end ---------------------------------------------------------------------------- */
 
-/* our environment with NOTIFY_SOCKET replaced; made once, lives as long as we do */
-static char **make_environment(char *variable)
+/*
+ * Inherited sockets (LISTEN_FDS) are the command's. A captured engine cannot have them: CRIU makes
+ * listeners anew by their address, and has no way to take another one instead.
+ */
+static int set_up_environment(struct init *init, struct snap_error *err)
 {
-	size_t n = 0, used = 0;
-	char **envp;
+	const struct init_options *options = init->options;
+	struct environment *environment = &init->environment;
 
-	while (environ[n])
-		n++;
-	envp = calloc(n + 2, sizeof(*envp));
-	if (!envp)
-		return NULL;
-	for (size_t i = 0; i < n; i++) {
-		if (strncmp(environ[i], "NOTIFY_SOCKET=", 14) != 0)
-			envp[used++] = environ[i];
+	if (options->snapshot && options->ready_kind == READY_NOTIFY)
+		environment_change(environment, "NOTIFY_SOCKET", init->notify.variable);
+	if (options->snapshot && getenv("LISTEN_FDS")) {
+		log_warn("listen.dropped", "LISTEN_FDS: inherited sockets cannot be the engine's "
+					   "with --snapshot; they were closed");
+		environment_change(environment, "LISTEN_FDS", NULL);
+		environment_change(environment, "LISTEN_PID", NULL);
+		environment_change(environment, "LISTEN_FDNAMES", NULL);
+	} else if (environment_is_listening()) {
+		environment_change_listen_pid(environment);
 	}
-	envp[used] = variable;
-	return envp;
+	if (environment_make(environment) < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "no memory");
+	return 0;
 }
 
 static int set_up_snapshot_mode(struct init *init, struct snap_error *err)
@@ -540,11 +593,6 @@ static int set_up_snapshot_mode(struct init *init, struct snap_error *err)
 	r = notify_init(&init->notify, options->ready_kind, getenv("NOTIFY_SOCKET"), err);
 	if (r < 0)
 		return r;
-	if (options->ready_kind == READY_NOTIFY) {
-		init->engine_envp = make_environment(init->notify.variable);
-		if (!init->engine_envp)
-			return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "no memory");
-	}
 	if (init->notify.fd >= 0) {
 		r = loop_add(&init->loop, &init->notify_source, init->notify.fd, EPOLLIN,
 			     PRIORITY_NOTIFY, on_notify, init);
@@ -582,11 +630,16 @@ static int set_up(struct init *init, struct snap_error *err)
 	log_write(
 		LOG_LEVEL_INFO, "init.start",
 		(struct log_field[]){LOG_UINT("pid", getpid()), LOG_TEXT("version", SNAP_VERSION)},
-		2, "snapinit starts '%s'", options->argv[0]);
+		2, "snapinit starts '%s'", options->pause ? "nothing" : options->argv[0]);
 
-	r = signals_init(&init->signals);
+	r = signals_init(&init->signals, options->job_control);
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot take over the signals");
+	if (options->own_session && !options->snapshot)
+		terminal_give_up();
+	if (options->parent_death_signal &&
+	    prctl(PR_SET_PDEATHSIG, (long)options->parent_death_signal) < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot set --parent-death-signal");
 	if ((getpid() != 1 || options->subreaper) && prctl(PR_SET_CHILD_SUBREAPER, 1L) < 0)
 		log_warn("subreaper.failed", "cannot adopt orphans: %s", strerror(errno));
 	r = loop_init(&init->loop);
@@ -597,7 +650,8 @@ static int set_up(struct init *init, struct snap_error *err)
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot watch for signals");
 	set_up_control(init);
-	return options->snapshot ? set_up_snapshot_mode(init, err) : 0;
+	r = options->snapshot ? set_up_snapshot_mode(init, err) : 0;
+	return r < 0 ? r : set_up_environment(init, err);
 }
 
 static void tear_down(struct init *init)
@@ -614,7 +668,7 @@ static void tear_down(struct init *init)
 	pidref_done(&init->engine);
 	loop_done(&init->loop);
 	signals_done(&init->signals);
-	free(init->engine_envp);
+	environment_done(&init->environment);
 	if (init->log_fd != STDERR_FILENO) {
 		log_set_fd(STDERR_FILENO);
 		(void)fd_close(init->log_fd);

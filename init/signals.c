@@ -20,7 +20,7 @@ static void remember_ignored(sigset_t *ignored)
 	}
 }
 
-int signals_init(struct signals *signals)
+int signals_init(struct signals *signals, bool job_control)
 {
 	sigset_t set;
 	int saved;
@@ -34,12 +34,16 @@ int signals_init(struct signals *signals)
 	 * inherited SIG_IGN for SIGCHLD would let children vanish unreaped.
 	 */
 	(void)sigfillset(&set);
-	(void)sigdelset(&set, SIGTTIN);
-	(void)sigdelset(&set, SIGTTOU);
+	if (!job_control) {
+		(void)sigdelset(&set, SIGTTIN);
+		(void)sigdelset(&set, SIGTTOU);
+	}
 	if (sigprocmask(SIG_SETMASK, &set, &signals->mask) < 0)
 		return -errno;
-	(void)signal(SIGTTIN, SIG_IGN);
-	(void)signal(SIGTTOU, SIG_IGN);
+	if (!job_control) {
+		(void)signal(SIGTTIN, SIG_IGN);
+		(void)signal(SIGTTOU, SIG_IGN);
+	}
 	(void)signal(SIGCHLD, SIG_DFL);
 
 	signals->fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

@@ -17,8 +17,11 @@ struct signals {
 	sigset_t ignored; /* inherited: ignored */
 };
 
-/* 0 or -errno; nothing to undo on failure */
-int signals_init(struct signals *signals);
+/*
+ * 0 or -errno; nothing to undo on failure. job_control: also read TTIN and TTOU, which are ignored
+ * otherwise.
+ */
+int signals_init(struct signals *signals, bool job_control);
 void signals_done(struct signals *signals);
 
 /*

@@ -337,7 +337,6 @@ def test_child_that_ends_in_grace_is_not_killed(start):
     run = start("--grace", "10s", "--", "sh", "-c", "trap 'sleep 0.3; exit 3' TERM; echo up; while :; do sleep 0.01; done")
     run.says("up")
     run.kill(signal.SIGTERM)
-    run.kill(signal.SIGTERM)
     assert run.wait() == 3
 
 

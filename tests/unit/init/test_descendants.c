@@ -205,6 +205,26 @@ static void test_a_dead_leaders_session_dies_and_others_live(void **state)
 	sweep(&nothing);
 }
 
+static void test_all_generations_are_asked_also_stopped_ones(void **state)
+{
+	const struct descendants_spare nobody = {.root = 0};
+	pid_t child, grandchild = start_pair(&child, true, false);
+
+	(void)state;
+	assert_int_equal(kill(grandchild, SIGSTOP), 0);
+	assert_int_equal(descendants_count(&nobody), 2);
+	assert_int_equal(descendants_ask(), 2);
+	/* both died of it: there was no KILL */
+	for (int i = 0; i < 2; i++) {
+		pid_t pid = i == 0 ? child : grandchild;
+		int status;
+
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+	}
+	assert_int_equal(descendants_count(&nobody), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +234,7 @@ int main(void)
 		cmocka_unit_test(test_spared_tree_and_its_session_live_on),
 		cmocka_unit_test(test_older_processes_live_on),
 		cmocka_unit_test(test_signal_reaches_the_tree_only),
+		cmocka_unit_test(test_all_generations_are_asked_also_stopped_ones),
 		cmocka_unit_test(test_a_dead_leaders_session_dies_and_others_live),
 	};
 

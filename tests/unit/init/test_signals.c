@@ -48,7 +48,7 @@ static int read_signals(void)
 {
 	struct signals signals;
 
-	if (signals_init(&signals) < 0 || signals_next(&signals) != 0)
+	if (signals_init(&signals, false) < 0 || signals_next(&signals) != 0)
 		return 1;
 	send_from_outside(SIGSEGV);
 	if (next(&signals) != SIGSEGV)
@@ -68,7 +68,7 @@ static int ignore_own_sigpipe(void)
 	struct signals signals;
 	int fds[2];
 
-	if (signals_init(&signals) < 0 || pipe(fds) < 0)
+	if (signals_init(&signals, false) < 0 || pipe(fds) < 0)
 		return 1;
 	(void)close(fds[0]);
 	if (write(fds[1], "x", 1) != -1)
@@ -85,7 +85,7 @@ static int hear_of_children(void)
 	pid_t pid;
 
 	(void)signal(SIGCHLD, SIG_IGN); /* as a careless parent leaves it */
-	if (signals_init(&signals) < 0)
+	if (signals_init(&signals, false) < 0)
 		return 1;
 	if (!sigismember(&signals.ignored, SIGCHLD))
 		return 2;
@@ -112,7 +112,7 @@ static int remember_what_came(void)
 	(void)sigemptyset(&mask);
 	(void)sigaddset(&mask, SIGUSR2);
 	(void)sigprocmask(SIG_SETMASK, &mask, NULL);
-	if (signals_init(&signals) < 0)
+	if (signals_init(&signals, false) < 0)
 		return 1;
 	for (int sig = 1; sig < 32; sig++) {
 		if (sigismember(&signals.ignored, sig) != (sig == SIGHUP) ||
@@ -127,7 +127,7 @@ static int hear_ignored(void)
 	struct signals signals;
 
 	(void)signal(SIGHUP, SIG_IGN);
-	if (signals_init(&signals) < 0)
+	if (signals_init(&signals, false) < 0)
 		return 1;
 	send_from_outside(SIGHUP);
 	return next(&signals) == SIGHUP ? 0 : 2;
