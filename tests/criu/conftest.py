@@ -98,10 +98,13 @@ class Bench:
 
     def start(self, store, engine, *, capture=None, extra=(), env=None, programs=None, **options):
         programs = programs or self.programs
+        return self.start_with(programs.snapinit_args(store, engine, capture=capture, extra=extra),
+                               engine, env=env, **options)
+
+    def start_with(self, args, engine, *, env=None, **options):
         options.setdefault("caps", oci.possible(B_CAPS))
-        return HostStart(self.workplace.folder(engine.name),
-                         programs.snapinit_args(store, engine, capture=capture, extra=extra),
-                         env={**ENV, **(env or {})}, **options)
+        return HostStart(self.workplace.folder(engine.name), args, env={**ENV, **(env or {})},
+                         **options)
 
     def snapctl(self, *words, check=False):
         result = subprocess.run([self.programs.snapctl, *words], capture_output=True, text=True,

@@ -131,6 +131,11 @@ def pyservice(programs, port=8006):
     return _served("pyservice", argv, port, path="/answer")
 
 
+def signal_service(programs, port=8012):
+    argv = [PYTHON, "-B", programs.fixture("signal_service.py"), "--port", str(port)]
+    return _served("signal_service", argv, port)
+
+
 def rag_agent(programs, port=8010):
     """The example: an index in Python and llama-server, its child. None without its packages."""
     script = ("import importlib.util, sys; "
