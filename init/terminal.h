@@ -4,7 +4,8 @@
 
 /*
  * Let go of the controlling terminal at 0, if there is one, so that the child's own session can
- * take it. Signals must be blocked: the two that the kernel sends for it are for nobody.
+ * take it. A session leader gets HUP and CONT for that from the kernel, as sent by itself; with
+ * signals taken over they are left out like all that we cause (signals_next).
  */
 void terminal_give_up(void);
 

@@ -602,6 +602,13 @@ def standing_on_terminal_pid_1(bench, init, options):
     return standing_of(bench.start(init, "--", PRINTER, terminal=True, pid_1=True).must_say("ready"))
 
 
+# dumb-init lets go of the terminal for its child: the HUP and CONT of that are not for the child
+@case("on a terminal the command hears at its start", {"*": "nothing"})
+def first_signals_on_terminal(bench, init, options):
+    run = bench.start(init, "--", PRINTER, terminal=True).must_say("ready")
+    return "a signal" if run.says("got ", NOT_COMING) else "nothing"
+
+
 @case("Ctrl-C on a terminal", {"*": "the command gets INT once"})
 def interrupt_key(bench, init, options):
     run = bench.start(init, "--", PRINTER, terminal=True).must_say("ready")
