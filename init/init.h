@@ -7,7 +7,7 @@
  * supervisor's events, one turn of the loop after the other, and carries out what it decides.
  */
 
-#include "init/init_options.h"
+#include "common/init_options.h"
 
 /* run until everything is over; the exit status */
 int init_run(const struct init_options *options);

@@ -13,7 +13,7 @@
 #include <sys/un.h>
 
 #include "common/error.h"
-#include "init/init_options.h"
+#include "common/init_options.h"
 
 struct notify {
 	enum ready_kind kind;

@@ -31,8 +31,8 @@
 #include <sys/types.h>
 
 #include "common/error.h"
+#include "common/init_options.h"
 #include "common/worker_proto.h"
-#include "init/init_options.h"
 #include "init/signals.h"
 
 enum supervisor_state {

@@ -13,10 +13,10 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "common/init_options.h"
 #include "common/loop.h"
 #include "common/pidref.h"
 #include "common/worker_proto.h"
-#include "init/init_options.h"
 
 enum worker_job {
 	WORKER_WAKE,

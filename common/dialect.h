@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SNAP_INIT_DIALECT_H
-#define SNAP_INIT_DIALECT_H
+#ifndef SNAP_COMMON_DIALECT_H
+#define SNAP_COMMON_DIALECT_H
 
 /*
  * Behaving as another small init whose place we take. Their options clash with none of ours, so

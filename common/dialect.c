@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "init/dialect.h"
+#include "common/dialect.h"
 
 #include <errno.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "common/cleanup.h"
-#include "init/dialect.h"
+#include "common/dialect.h"
 
 #include "tests/lib/test.h"
 

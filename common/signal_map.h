@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SNAP_INIT_SIGNAL_MAP_H
-#define SNAP_INIT_SIGNAL_MAP_H
+#ifndef SNAP_COMMON_SIGNAL_MAP_H
+#define SNAP_COMMON_SIGNAL_MAP_H
 
 /*
  * Which signal the engine gets for one that we get (--rewrite, as with dumb-init). A map of zeroes

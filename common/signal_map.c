@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "init/signal_map.h"
+#include "common/signal_map.h"
 
 #include <errno.h>
 #include <signal.h>

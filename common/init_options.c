@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "init/init_options.h"
+#include "common/init_options.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SNAP_INIT_INIT_OPTIONS_H
-#define SNAP_INIT_INIT_OPTIONS_H
+#ifndef SNAP_COMMON_INIT_OPTIONS_H
+#define SNAP_COMMON_INIT_OPTIONS_H
 
-/* What the user said to snapinit, checked. Strings point into argv and the environment. */
+/*
+ * What the user said to snapinit, checked. Strings point into argv and the environment. It is in
+ * this layer because snapctl tells of the same table: help, completion, manual.
+ */
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
+#include "common/dialect.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/options.h"
 #include "common/page_options.h"
-#include "init/dialect.h"
-#include "init/signal_map.h"
+#include "common/signal_map.h"
 
 enum capture_mode {
 	CAPTURE_NEVER,

@@ -3,7 +3,7 @@
 #include <signal.h>
 
 #include "common/cleanup.h"
-#include "init/signal_map.h"
+#include "common/signal_map.h"
 
 #include "tests/lib/test.h"
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
-#include "init/init_options.h"
+#include "common/init_options.h"
 
 #include "tests/lib/test.h"
 
