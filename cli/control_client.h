@@ -23,18 +23,13 @@ struct control_target {
 };
 
 /* every verb that asks has them; `type` has a member `target` */
-#define CONTROL_TARGET_OPTIONS(type)                                                         \
-	{"pid",                                                                              \
-	 'p',                                                                                \
-	 OPTION_UINT,                                                                        \
-	 offsetof(type, target.pid),                                                         \
-	 NULL,                                                                               \
-	 "PID",                                                                              \
-	 "the snapinit with that pid (the one of this container)"},                          \
-	{                                                                                    \
-		"socket", 0, OPTION_STRING, offsetof(type, target.path), "SNAPINIT_CONTROL", \
-			"PATH", "its control socket (" CONTROL_USUAL_PATH ")"                \
-	}
+/* clang-format off */
+#define CONTROL_TARGET_OPTIONS(type)                                                          \
+	{"pid", 'p', OPTION_UINT, offsetof(type, target.pid), NULL, "PID",                    \
+	 .help = "the snapinit with that pid, not the one of this container"},                \
+	{"socket", 0, OPTION_STRING, offsetof(type, target.path), "SNAPINIT_CONTROL", "PATH", \
+	 "its control socket", .initial = CONTROL_USUAL_PATH, .value = OPTION_VALUE_FILE}
+/* clang-format on */
 
 /*
  * One question, one answer: an object, the caller's to release. An answer that holds "error" is a

@@ -27,9 +27,9 @@ struct capture_options {
 static const struct option_def defs[] = {
 	CONTROL_TARGET_OPTIONS(struct capture_options),
 	{"no-wait", 0, OPTION_FLAG, AT(no_wait), NULL, NULL,
-	 "return when it has begun; snapctl state tells how it went"},
+	 .help = "return when it has begun; snapctl state tells how it went"},
 	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "DUR",
-	 "wait no longer than DUR (10m); the capture goes on"},
+	 "wait no longer than DUR; the capture goes on", .initial = "10m"},
 	VERB_COMMON_OPTIONS(struct capture_options),
 };
 

@@ -30,34 +30,36 @@ struct create_options {
 	int verbose;
 };
 
-#define AT(member)   offsetof(struct create_options, member)
-#define NO_ENV(name) NULL
+#define AT(member)     offsetof(struct create_options, member)
+#define PAGE_ENV(name) "SNAPINIT_" name
+#define PAGE_KEY(name) name
 
 static const struct option_def defs[] = {
 	{"output", 'o', OPTION_STRING, AT(output), "SNAPCTL_OUTPUT", "DIR",
-	 "store to put the snapshot into; made if absent"},
+	 .help = "store to put the snapshot into; made if absent"},
 	{"for", 0, OPTION_STRING, AT(rights), "SNAPCTL_FOR", "SET",
-	 "rights of the container to come: docker, k8s, full (docker)"},
+	 .help = "rights of the container to come: docker, k8s, full (docker)"},
 	{"user", 0, OPTION_STRING, AT(user), "SNAPCTL_USER", "USER[:GROUP]",
-	 "run the engine as (who you are)"},
+	 .help = "run the engine as (who you are)"},
 	{"engine", 0, OPTION_STRING, AT(engine), NULL, "NAME",
-	 "adapter: auto, llama-server, http, tcp, none (auto)"},
+	 .help = "adapter: auto, llama-server, http, tcp, none (auto)"},
 	{"ready", 0, OPTION_STRING, AT(ready), NULL, "SPEC",
-	 "http://H:P/PATH, tcp:H:P, exec:COMMAND, fd, notify, none"},
+	 .help = "http://H:P/PATH, tcp:H:P, exec:COMMAND, fd, notify, none"},
 	{"ready-timeout", 0, OPTION_STRING, AT(ready_timeout), NULL, "DUR",
-	 "the engine may boot for DUR (10m)"},
-	{"warmup", 0, OPTION_STRING, AT(warmup), NULL, "N", "requests before the capture"},
+	 .help = "the engine may boot for DUR (10m)"},
+	{"warmup", 0, OPTION_STRING, AT(warmup), NULL, "N", .help = "requests before the capture"},
 	{"oracle", 0, OPTION_STRING, AT(oracle), NULL, "REQUEST",
-	 "must be answered alike: GET URL, POST URL BODY, none"},
+	 .help = "must be answered alike: GET URL, POST URL BODY, none"},
 	{"include", 0, OPTION_LIST, AT(includes), NULL, "PATH",
-	 "file to put into the snapshot (repeatable)"},
-	PAGE_OPTIONS_OF_CAPTURE(struct create_options, pages, NO_ENV),
-	{"no-verify", 0, OPTION_FLAG, AT(no_verify), NULL, NULL, "publish without a trial wake"},
-	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "DUR", "give up after DUR"},
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", "CRIU program"},
+	 .help = "file to put into the snapshot (repeatable)"},
+	PAGE_OPTIONS_OF_CAPTURE(struct create_options, pages, PAGE_ENV, PAGE_KEY),
+	{"no-verify", 0, OPTION_FLAG, AT(no_verify), NULL, NULL,
+	 .help = "publish without a trial wake"},
+	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "DUR", .help = "give up after DUR"},
+	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", .help = "CRIU program"},
 	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
-	 "snapinit to use (the one beside snapctl)"},
-	{"verbose", 'v', OPTION_COUNT, AT(verbose), NULL, NULL, "debug records too"},
+	 .help = "snapinit to use (the one beside snapctl)"},
+	{"verbose", 'v', OPTION_COUNT, AT(verbose), NULL, NULL, .help = "debug records too"},
 	VERB_COMMON_OPTIONS(struct create_options),
 };
 
@@ -165,8 +167,6 @@ int verb_create(const struct verb *verb, int argc, char **argv, struct snap_erro
 	if (!options.output || !options.output[0])
 		return snap_fail_plain(err, SNAP_E_USAGE, 0, "--output DIR is missing"),
 		       VERB_FAILED;
-	if (page_options_check(&options.pages, err) < 0)
-		return VERB_FAILED;
 	r = create(&options, argv + next, &status, err);
 	if (r < 0 && status != 0) {
 		(void)output_failure(verb->name, err);

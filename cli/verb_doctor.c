@@ -24,13 +24,14 @@ struct doctor_options {
 
 static const struct option_def defs[] = {
 	{"store", 0, OPTION_STRING, AT(store), "SNAPINIT_SNAPSHOT", "DIR",
-	 "look at this store too"},
+	 .help = "look at this store too"},
 	{"no-trial", 0, OPTION_FLAG, AT(no_trial), NULL, NULL,
-	 "without the trial capture and wake (a second)"},
-	{"strict", 0, OPTION_FLAG, AT(strict), NULL, NULL, "exit status 4 when there are warnings"},
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", "CRIU program"},
+	 .help = "without the trial capture and wake (a second)"},
+	{"strict", 0, OPTION_FLAG, AT(strict), NULL, NULL,
+	 .help = "exit status 4 when there are warnings"},
+	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", .help = "CRIU program"},
 	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
-	 "snapinit to use (the one beside snapctl)"},
+	 .help = "snapinit to use (the one beside snapctl)"},
 	VERB_COMMON_OPTIONS(struct doctor_options),
 };
 

@@ -21,9 +21,9 @@ struct export_options {
 
 static const struct option_def defs[] = {
 	{"criu", 0, OPTION_STRING, AT(to), NULL, "DIR",
-	 "put the images here; it is made, or is empty"},
+	 .help = "put the images here; it is made, or is empty"},
 	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME",
-	 "this generation (the current one)"},
+	 .help = "this generation (the current one)"},
 	VERB_COMMON_OPTIONS(struct export_options),
 };
 

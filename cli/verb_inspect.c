@@ -34,13 +34,14 @@ struct inspect_options {
 
 static const struct option_def defs[] = {
 	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME",
-	 "this generation (the current one)"},
+	 .help = "this generation (the current one)"},
 	{"verify-files", 0, OPTION_FLAG, AT(verify_files), NULL, NULL,
-	 "compare every file's digest too; exit status 5 on damage"},
-	{"all", 0, OPTION_FLAG, AT(all), NULL, NULL, "show all mappings, not the largest only"},
+	 .help = "compare every file's digest too; exit status 5 on damage"},
+	{"all", 0, OPTION_FLAG, AT(all), NULL, NULL,
+	 .help = "show all mappings, not the largest only"},
 	{"rate", 0, OPTION_STRING, AT(rate), NULL, "GB/S",
-	 "tell how long a wake takes when pages are read at that rate"},
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", "CRIU program"},
+	 .help = "tell how long a wake takes when pages are read at that rate"},
+	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", .help = "CRIU program"},
 	VERB_COMMON_OPTIONS(struct inspect_options),
 };
 

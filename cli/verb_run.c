@@ -28,14 +28,15 @@ struct run_options {
 
 static const struct option_def defs[] = {
 	{"for", 0, OPTION_STRING, AT(rights), NULL, "SET",
-	 "rights of the container: docker, k8s, full (full)"},
-	{"user", 0, OPTION_STRING, AT(user), NULL, "USER[:GROUP]", "run as (who you are)"},
+	 .help = "rights of the container: docker, k8s, full (full)"},
+	{"user", 0, OPTION_STRING, AT(user), NULL, "USER[:GROUP]", .help = "run as (who you are)"},
 	{"snapshot", 0, OPTION_STRING, AT(snapshot), "SNAPINIT_SNAPSHOT", "DIR",
-	 "wake from the snapshot in DIR if it is usable"},
-	{"no-wake", 0, OPTION_FLAG, AT(no_wake), NULL, NULL, "boot cold whatever --snapshot says"},
+	 .help = "wake from the snapshot in DIR if it is usable"},
+	{"no-wake", 0, OPTION_FLAG, AT(no_wake), NULL, NULL,
+	 .help = "boot cold whatever --snapshot says"},
 	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
-	 "snapinit to use (the one beside snapctl)"},
-	{"help", 'h', OPTION_FLAG, AT(help), NULL, NULL, "show this text"},
+	 .help = "snapinit to use (the one beside snapctl)"},
+	{"help", 'h', OPTION_FLAG, AT(help), NULL, NULL, .help = "show this text"},
 	{.name = NULL},
 };
 

@@ -29,18 +29,18 @@ struct verify_options {
 
 static const struct option_def defs[] = {
 	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME",
-	 "this generation (the current one)"},
+	 .help = "this generation (the current one)"},
 	{"wake", 0, OPTION_FLAG, AT(wake), NULL, NULL,
-	 "wake it in a container and ask its oracle; exit status 10 or 13"},
+	 .help = "wake it in a container and ask its oracle; exit status 10 or 13"},
 	{"for", 0, OPTION_STRING, AT(rights), NULL, "SET",
-	 "with --wake, rights of the container: docker, k8s, full (as it was made)"},
+	 .help = "with --wake, rights of the container: docker, k8s, full (as it was made)"},
 	{"user", 0, OPTION_STRING, AT(user), NULL, "USER[:GROUP]",
-	 "with --wake, wake it as (as it was made)"},
+	 .help = "with --wake, wake it as (as it was made)"},
 	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "DUR",
-	 "with --wake, give up after DUR"},
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", "CRIU program"},
+	 .help = "with --wake, give up after DUR"},
+	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", .help = "CRIU program"},
 	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
-	 "snapinit to use (the one beside snapctl)"},
+	 .help = "snapinit to use (the one beside snapctl)"},
 	VERB_COMMON_OPTIONS(struct verify_options),
 };
 

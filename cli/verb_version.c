@@ -27,9 +27,9 @@ struct version_options {
 #define AT(member) offsetof(struct version_options, member)
 
 static const struct option_def defs[] = {
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", "CRIU program"},
+	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", .help = "CRIU program"},
 	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
-	 "snapinit to use (the one beside snapctl)"},
+	 .help = "snapinit to use (the one beside snapctl)"},
 	VERB_COMMON_OPTIONS(struct version_options),
 };
 

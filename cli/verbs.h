@@ -19,21 +19,16 @@ struct verb_common {
 };
 
 /* `type` is the verb's struct, whose member `common` is a struct verb_common */
-#define VERB_COMMON_OPTIONS(type)                                                 \
-	{"json",                                                                  \
-	 0,                                                                       \
-	 OPTION_FLAG,                                                             \
-	 offsetof(type, common.json),                                             \
-	 NULL,                                                                    \
-	 NULL,                                                                    \
-	 "print the result as JSON"},                                             \
-		{"quiet", 'q',	OPTION_FLAG,	    offsetof(type, common.quiet), \
-		 NULL,	  NULL, "print no progress"},                             \
-		{"help", 'h',  OPTION_FLAG,	offsetof(type, common.help),      \
-		 NULL,	 NULL, "show this text"},                                 \
-	{                                                                         \
-		.name = NULL                                                      \
-	}
+/* clang-format off */
+#define VERB_COMMON_OPTIONS(type)                                             \
+	{"json", 0, OPTION_FLAG, offsetof(type, common.json), NULL, NULL,     \
+	 .help = "print the result as JSON"},                                 \
+	{"quiet", 'q', OPTION_FLAG, offsetof(type, common.quiet), NULL, NULL, \
+	 .help = "print no progress"},                                        \
+	{"help", 'h', OPTION_FLAG, offsetof(type, common.help), NULL, NULL,   \
+	 .help = "show this text"},                                           \
+	{.name = NULL}
+/* clang-format on */
 
 #define VERB_FAILED (-1) /* err is set */
 

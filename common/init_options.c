@@ -12,107 +12,118 @@
 
 #define AT(member) offsetof(struct init_options, member)
 #define ENV(name)  "SNAPINIT_" name
+#define KEY(name)  name
 
+/* in the order of the enums */
+#define CAPTURE_WORDS  "never|first-boot|on-request|exit"
+#define FALLBACK_WORDS "cold|none"
+#define LEVEL_WORDS    "error|warn|info|debug"
+#define FORMAT_WORDS   "auto|text|json"
+
+/*
+ * An entry with a twin in the environment has one in the configuration file, of the same name; but
+ * not what makes sense for a single start only. A unit test holds us to that.
+ */
 /* clang-format off */
-static const struct option_def defs[] = {
-	{"kill-group", 'g', OPTION_FLAG, AT(kill_group), "SNAPINIT_KILL_GROUP", NULL,
-	 "signals go to the command's process group"},
-	{"subreaper", 's', OPTION_FLAG, AT(subreaper), "SNAPINIT_SUBREAPER", NULL,
-	 "adopt orphans when not PID 1 (always on then)"},
-	{"grace", 0, OPTION_DURATION, AT(grace_ms), "SNAPINIT_GRACE", "DUR",
-	 "after TERM, KILL everything when DUR has passed (0: never, the platform does)"},
-	{"rewrite", 'r', OPTION_LIST, AT(rewrite_words), "SNAPINIT_REWRITE", "S:R",
-	 "the command gets signal R for S, numbers or names; 0: none (repeatable)"},
-	{"remap-exit", 'e', OPTION_SET, AT(remap_exit), "SNAPINIT_REMAP_EXIT", "N",
-	 "exit 0 when the command exits with N (repeatable)"},
-	{"stop-signal", 0, OPTION_SIGNAL, AT(stop_signal), "SNAPINIT_STOP_SIGNAL", "SIG",
-	 "SIG asks to end as TERM does: it starts the grace"},
+const struct option_def init_options_table[] = {
+	{"kill-group", 'g', OPTION_FLAG, AT(kill_group), ENV("KILL_GROUP"), NULL,
+	 "signals go to the command's process group", .key = "kill-group"},
+	{"subreaper", 's', OPTION_FLAG, AT(subreaper), ENV("SUBREAPER"), NULL,
+	 "adopt orphans when not PID 1 (always on then)", .key = "subreaper"},
+	{"grace", 0, OPTION_DURATION, AT(grace_ms), ENV("GRACE"), "DUR",
+	 "after TERM, KILL everything when DUR has passed; 0: never, the platform does",
+	 .key = "grace", .initial = "0"},
+	{"rewrite", 'r', OPTION_LIST, AT(rewrite_words), ENV("REWRITE"), "S:R",
+	 "the command gets signal R for S, numbers or names; 0: none (repeatable)", .key = "rewrite"},
+	{"remap-exit", 'e', OPTION_SET, AT(remap_exit), ENV("REMAP_EXIT"), "N",
+	 "exit 0 when the command exits with N (repeatable)", .key = "remap-exit"},
+	{"stop-signal", 0, OPTION_SIGNAL, AT(stop_signal), ENV("STOP_SIGNAL"), "SIG",
+	 "SIG asks to end as TERM does: it starts the grace", .key = "stop-signal"},
 	{"parent-death-signal", 'p', OPTION_SIGNAL, AT(parent_death_signal),
-	 "SNAPINIT_PARENT_DEATH_SIGNAL", "SIG", "get SIG when our parent ends"},
-	{"single-child", 'c', OPTION_FLAG, AT(single_child), "SNAPINIT_SINGLE_CHILD", NULL,
-	 "signals go to the command alone (always, but for -g and dumb-init)"},
-	{"warn-on-reap", 'w', OPTION_FLAG, AT(warn_on_reap), "SNAPINIT_WARN_ON_REAP", NULL,
-	 "warn when an orphan is reaped"},
-	{"pause", 'P', OPTION_FLAG, AT(pause), "SNAPINIT_PAUSE", NULL,
-	 "no command: reap orphans until TERM or INT, then exit 0"},
-	{"docker-init-compat", 0, OPTION_WORD, AT(dialect_word), "SNAPINIT_DOCKER_INIT_COMPAT",
-	 "NAME", "behave as tini, dumb-init, catatonit or none (tini; as we are called)"},
-	{"snapshot", 0, OPTION_STRING, AT(snapshot), "SNAPINIT_SNAPSHOT", "DIR",
-	 "wake from the snapshot in DIR if it is usable"},
-	{"capture", 0, OPTION_STRING, AT(capture_word), "SNAPINIT_CAPTURE", "MODE",
-	 "after a cold boot: never, first-boot (serve on), on-request, exit (never)"},
-	{"fallback", 0, OPTION_STRING, AT(fallback_word), "SNAPINIT_FALLBACK", "MODE",
-	 "without a wake: boot cold, or none, which exits 222 (cold)"},
-	{"generation", 0, OPTION_STRING, AT(generation), "SNAPINIT_GENERATION", "NAME",
-	 "generation to wake or to make (current, next)"},
-	{"wake-timeout", 0, OPTION_DURATION, AT(wake_timeout_ms), "SNAPINIT_WAKE_TIMEOUT", "DUR",
-	 "a wake may last DUR (0: half of the known cold boot)"},
-	{"capture-timeout", 0, OPTION_DURATION, AT(capture_timeout_ms), "SNAPINIT_CAPTURE_TIMEOUT",
-	 "DUR", "a capture may last DUR (10m)"},
-	{"exit-when-ready", 0, OPTION_FLAG, AT(exit_when_ready), "SNAPINIT_EXIT_WHEN_READY", NULL,
-	 "end the engine once it is awake and exit 0"},
-	{"pid-base", 0, OPTION_UINT, AT(pid_base), "SNAPINIT_PID_BASE", "N",
-	 "first pid of an engine that will be captured (1000)"},
-	{"control", 0, OPTION_STRING, AT(control), "SNAPINIT_CONTROL", "PATH",
-	 "socket for snapctl state, capture, log-level; none (/run/snapinit.sock for PID 1)"},
-	{"worker", 0, OPTION_STRING, AT(worker), "SNAPINIT_WORKER", "PATH",
-	 "snapworker (../libexec/snapinit/snapworker)"},
-	{"engine", 0, OPTION_STRING, AT(engine), "SNAPINIT_ENGINE", "NAME",
-	 "adapter: auto, llama-server, http, tcp, none (auto)"},
-	{"ready", 0, OPTION_STRING, AT(ready), "SNAPINIT_READY", "SPEC",
-	 "http://H:P/PATH, tcp:H:P, exec:COMMAND, fd, notify, none"},
-	{"ready-timeout", 0, OPTION_STRING, AT(ready_timeout), "SNAPINIT_READY_TIMEOUT", "DUR",
-	 "give up a capture when the engine is not ready after DUR"},
-	{"quiet-timeout", 0, OPTION_STRING, AT(quiet_timeout), "SNAPINIT_QUIET_TIMEOUT", "DUR",
-	 "wait so long for open connections to end before a capture (10s)"},
-	{"dump-timeout", 0, OPTION_DURATION, AT(dump_timeout_ms), "SNAPINIT_DUMP_TIMEOUT", "DUR",
-	 "CRIU's dump may last DUR (2m)"},
-	{"notify-fd", 0, OPTION_UINT, AT(notify_fd), "SNAPINIT_NOTIFY_FD", "N",
-	 "the engine's descriptor for --ready fd (3)"},
-	{"oracle", 0, OPTION_STRING, AT(oracle), "SNAPINIT_ORACLE", "SPEC",
-	 "request whose answer must survive: GET URL, POST URL BODY, none"},
-	{"warmup", 0, OPTION_STRING, AT(warmup), "SNAPINIT_WARMUP", "N",
-	 "requests before a capture"},
-	{"include", 0, OPTION_LIST, AT(include), "SNAPINIT_INCLUDE", "PATH",
-	 "file to put into the snapshot (repeatable)"},
-	{"accept", 0, OPTION_LIST, AT(accept), "SNAPINIT_ACCEPT", "FIELD",
-	 "difference that does not refuse a snapshot (repeatable)"},
-	PAGE_OPTIONS_OF_CAPTURE(struct init_options, pages, ENV),
-	PAGE_OPTIONS_OF_WAKE(struct init_options, pages, ENV),
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPINIT_CRIU", "PATH", "CRIU program"},
-	{"log-level", 0, OPTION_STRING, AT(log_level_word), "SNAPINIT_LOG_LEVEL", "LEVEL",
-	 "error, warn, info, debug (info with --snapshot, else warn)"},
-	{"log-format", 0, OPTION_STRING, AT(log_format_word), "SNAPINIT_LOG_FORMAT", "FORMAT",
-	 "auto, text, json (auto)"},
-	{"verbose", 'v', OPTION_COUNT, AT(verbose), NULL, NULL, "one log level more each time"},
-	{"help", 'h', OPTION_FLAG, AT(help), NULL, NULL, "show this text"},
-	{"version", 'V', OPTION_FLAG, AT(version), NULL, NULL, "show version and features"},
-	{"license", 'l', OPTION_FLAG, AT(license), NULL, NULL, "show the licence"},
-	{"licence", 'L', OPTION_FLAG, AT(license), NULL, NULL, "the same, as catatonit has it"},
+	 ENV("PARENT_DEATH_SIGNAL"), "SIG", "get SIG when our parent ends",
+	 .key = "parent-death-signal"},
+	{"single-child", 'c', OPTION_FLAG, AT(single_child), ENV("SINGLE_CHILD"), NULL,
+	 "signals go to the command alone (always, but for -g and dumb-init)",
+	 .key = "single-child"},
+	{"warn-on-reap", 'w', OPTION_FLAG, AT(warn_on_reap), ENV("WARN_ON_REAP"), NULL,
+	 "warn when an orphan is reaped", .key = "warn-on-reap"},
+	{"pause", 'P', OPTION_FLAG, AT(pause), ENV("PAUSE"), NULL,
+	 "no command: reap orphans until TERM or INT, then exit 0", .key = "pause"},
+	{"docker-init-compat", 0, OPTION_WORD, AT(dialect_word), ENV("DOCKER_INIT_COMPAT"), "NAME",
+	 "behave as another init (tini; without this as we are called)",
+	 .key = "docker-init-compat", .words = "tini|dumb-init|catatonit|none"},
+	{"snapshot", 0, OPTION_STRING, AT(snapshot), ENV("SNAPSHOT"), "DIR",
+	 "wake from the snapshot in DIR if it is usable",
+	 .key = "snapshot", .value = OPTION_VALUE_DIR},
+	{"capture", 0, OPTION_CHOICE, AT(capture_word), ENV("CAPTURE"), NULL,
+	 "after a cold boot: no snapshot, one and serve on, one when snapctl asks, one and exit",
+	 .key = "capture", .initial = "never", .words = CAPTURE_WORDS},
+	{"fallback", 0, OPTION_CHOICE, AT(fallback_word), ENV("FALLBACK"), NULL,
+	 "without a wake: boot cold, or none, which exits 222",
+	 .key = "fallback", .initial = "cold", .words = FALLBACK_WORDS},
+	{"generation", 0, OPTION_STRING, AT(generation), ENV("GENERATION"), "NAME",
+	 "generation to wake or to make, not the current or the next", .key = "generation"},
+	{"wake-timeout", 0, OPTION_DURATION, AT(wake_timeout_ms), ENV("WAKE_TIMEOUT"), "DUR",
+	 "a wake may last DUR; 0: half of the known cold boot, at least 5s",
+	 .key = "wake-timeout", .initial = "0"},
+	{"capture-timeout", 0, OPTION_DURATION, AT(capture_timeout_ms), ENV("CAPTURE_TIMEOUT"), "DUR",
+	 "a capture may last DUR, from the boot on; 0: for ever",
+	 .key = "capture-timeout", .initial = "10m"},
+	{"exit-when-ready", 0, OPTION_FLAG, AT(exit_when_ready), ENV("EXIT_WHEN_READY"), NULL,
+	 .help = "end the engine once it is awake and exit 0"},
+	{"pid-base", 0, OPTION_UINT, AT(pid_base), ENV("PID_BASE"), "N",
+	 "first pid of an engine that will be captured", .key = "pid-base", .initial = "1000"},
+	{"control", 0, OPTION_STRING, AT(control), ENV("CONTROL"), "PATH",
+	 "socket for snapctl state, capture, log-level; none (PID 1: /run/snapinit.sock)",
+	 .key = "control", .value = OPTION_VALUE_FILE},
+	{"worker", 0, OPTION_STRING, AT(worker), ENV("WORKER"), "PATH",
+	 "snapworker, not the one in ../libexec/snapinit",
+	 .key = "worker", .value = OPTION_VALUE_FILE},
+	{"engine", 0, OPTION_STRING, AT(engine), ENV("ENGINE"), "NAME",
+	 "what is known about the engine", .key = "engine", .initial = "auto",
+	 .words = INIT_OPTIONS_ENGINES},
+	{"ready", 0, OPTION_STRING, AT(ready), ENV("READY"), "SPEC",
+	 "when the engine is ready", .key = "ready", .words = INIT_OPTIONS_READY},
+	{"ready-timeout", 0, OPTION_STRING, AT(ready_timeout), ENV("READY_TIMEOUT"), "DUR",
+	 "give up a capture when the engine is not ready after DUR",
+	 .key = "ready-timeout", .initial = "10m"},
+	{"quiet-timeout", 0, OPTION_STRING, AT(quiet_timeout), ENV("QUIET_TIMEOUT"), "DUR",
+	 "wait so long for open connections to end before a capture",
+	 .key = "quiet-timeout", .initial = "10s"},
+	{"dump-timeout", 0, OPTION_DURATION, AT(dump_timeout_ms), ENV("DUMP_TIMEOUT"), "DUR",
+	 "CRIU's dump may last DUR", .key = "dump-timeout", .initial = "2m"},
+	{"notify-fd", 0, OPTION_UINT, AT(notify_fd), ENV("NOTIFY_FD"), "N",
+	 "the engine's descriptor for --ready fd", .key = "notify-fd", .initial = "3"},
+	{"oracle", 0, OPTION_STRING, AT(oracle), ENV("ORACLE"), "REQUEST",
+	 "request whose answer must survive", .key = "oracle", .words = INIT_OPTIONS_ORACLE},
+	{"warmup", 0, OPTION_STRING, AT(warmup), ENV("WARMUP"), "N",
+	 "requests before a capture", .key = "warmup"},
+	{"include", 0, OPTION_LIST, AT(include), ENV("INCLUDE"), "PATH",
+	 "file to put into the snapshot (repeatable)",
+	 .key = "include", .value = OPTION_VALUE_FILE},
+	{"accept", 0, OPTION_LIST, AT(accept), ENV("ACCEPT"), "FIELD",
+	 "difference that does not refuse a snapshot (repeatable)", .key = "accept"},
+	PAGE_OPTIONS_OF_CAPTURE(struct init_options, pages, ENV, KEY),
+	PAGE_OPTIONS_OF_WAKE(struct init_options, pages, ENV, KEY),
+	{"criu", 0, OPTION_STRING, AT(criu), ENV("CRIU"), "PATH", "CRIU program",
+	 .key = "criu", .value = OPTION_VALUE_FILE},
+	{"log-level", 0, OPTION_CHOICE, AT(log_level_word), ENV("LOG_LEVEL"), NULL,
+	 "what is told (info with --snapshot, else warn)",
+	 .key = "log-level", .words = LEVEL_WORDS},
+	{"log-format", 0, OPTION_CHOICE, AT(log_format_word), ENV("LOG_FORMAT"), NULL,
+	 "of the records; auto: text on a terminal, else json",
+	 .key = "log-format", .initial = "auto", .words = FORMAT_WORDS},
+	{"config", 0, OPTION_STRING, AT(config_path), ENV("CONFIG"), "FILE",
+	 "settings, not those of /etc/snapinit.conf; none: no file", .value = OPTION_VALUE_FILE},
+	{"verbose", 'v', OPTION_COUNT, AT(verbose), NULL, NULL, .help = "one log level more each time"},
+	{"help", 'h', OPTION_FLAG, AT(help), NULL, NULL, .help = "show this text"},
+	{"version", 'V', OPTION_FLAG, AT(version), NULL, NULL, .help = "show version and features"},
+	{"license", 'l', OPTION_FLAG, AT(license), NULL, NULL, .help = "show the licence"},
+	{"licence", 'L', OPTION_FLAG, AT(license), NULL, NULL, .help = "the same, as catatonit has it"},
 	{.name = NULL},
 };
 
 /* clang-format on */
-
-static int parse_capture(struct init_options *options, struct snap_error *err)
-{
-	static const char *const words[] = {
-		[CAPTURE_NEVER] = "never",
-		[CAPTURE_FIRST_BOOT] = "first-boot",
-		[CAPTURE_ON_REQUEST] = "on-request",
-		[CAPTURE_EXIT] = "exit",
-	};
-
-	for (unsigned int i = 0; i < ARRAY_LEN(words); i++) {
-		if (strcmp(options->capture_word, words[i]) == 0) {
-			options->capture = (enum capture_mode)i;
-			return 0;
-		}
-	}
-	return snap_fail(err, SNAP_E_USAGE, EINVAL,
-			 "--capture: '%s' is not never, first-boot, on-request or exit",
-			 options->capture_word);
-}
 
 /*
  * What the others read from the environment, for images that set it. TINI_ variables count when
@@ -161,37 +172,22 @@ static int parse_log_words(struct init_options *options, struct snap_error *err)
 	int level;
 
 	options->log_level = default_level(options);
-	if (options->log_level_word &&
-	    log_level_parse(options->log_level_word, &options->log_level) < 0)
-		return snap_fail(err, SNAP_E_USAGE, EINVAL,
-				 "--log-level: '%s' is not error, warn, info or debug",
-				 options->log_level_word);
+	options->log_format = LOG_FORMAT_AUTO;
+	if ((options->log_level_word &&
+	     log_level_parse(options->log_level_word, &options->log_level) < 0) ||
+	    log_format_parse(options->log_format_word, &options->log_format) < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, EINVAL, "a word of a log option");
 	level = options->verbose > LOG_LEVEL_MAX_ ? LOG_LEVEL_DEBUG
 						  : (int)options->log_level + options->verbose;
 	options->log_level = level > LOG_LEVEL_DEBUG ? LOG_LEVEL_DEBUG : (enum log_level)level;
-
-	options->log_format = LOG_FORMAT_AUTO;
-	if (options->log_format_word &&
-	    log_format_parse(options->log_format_word, &options->log_format) < 0)
-		return snap_fail(err, SNAP_E_USAGE, EINVAL,
-				 "--log-format: '%s' is not auto, text or json",
-				 options->log_format_word);
 	return 0;
 }
 
 static int parse_words(struct init_options *options, struct snap_error *err)
 {
-	int r = parse_capture(options, err);
-
-	if (r == 0)
-		r = page_options_check(&options->pages, err);
-	if (r < 0)
-		return r;
-	if (strcmp(options->fallback_word, "none") == 0)
-		options->fallback_none = true;
-	else if (strcmp(options->fallback_word, "cold") != 0)
-		return snap_fail(err, SNAP_E_USAGE, EINVAL, "--fallback: '%s' is not cold or none",
-				 options->fallback_word);
+	options->capture =
+		(enum capture_mode)option_word_index(CAPTURE_WORDS, options->capture_word);
+	options->fallback_none = option_word_index(FALLBACK_WORDS, options->fallback_word) == 1;
 	if (options->ready && strcmp(options->ready, "fd") == 0)
 		options->ready_kind = READY_FD;
 	else if (options->ready && strcmp(options->ready, "notify") == 0)
@@ -258,33 +254,61 @@ static int check(const struct init_options *options, struct snap_error *err)
 	return 0;
 }
 
-int init_options_parse(struct init_options *options, int argc, char **argv, struct snap_error *err)
+static bool only_tells(const struct init_options *options)
 {
-	int next, r;
+	return options->help || options->version || options->license;
+}
 
-	*options = (struct init_options){
-		.grace_ms = 0,
-		.capture_timeout_ms = 600000,
-		.pid_base = 1000,
-		.notify_fd = 3,
-		.capture_word = "never",
-		.fallback_word = "cold",
-	};
-	r = options_parse(defs, options, argc, argv, &next, err);
+/* what is asked for help shall get it, whatever stands elsewhere */
+static int take_all(struct options *sources, struct init_options *options, int argc, char **argv,
+		    int *ret_next, struct snap_error *err)
+{
+	int r = options_take_words(sources, argc, argv, ret_next, err);
+
+	if (r < 0 || only_tells(options))
+		return r;
+	r = options_take_environment(sources, err);
+	if (r == 0)
+		r = config_file_load(&options->config, options->config_path, err);
+	if (r == 0)
+		r = options_take_config(sources, &options->config, NULL, err);
+	return r < 0 ? r : options_take_defaults(sources, err);
+}
+
+int init_options_parse_noted(struct init_options *options, int argc, char **argv,
+			     option_note_fn note, void *arg, struct snap_error *err)
+{
+	struct options sources;
+	int next = 0, r;
+
+	*options = (struct init_options){.argv = NULL};
+	options_init(&sources, init_options_table, options);
+	sources.note = note;
+	sources.note_arg = arg;
+	r = take_all(&sources, options, argc, argv, &next, err);
 	if (r < 0) {
 		(void)choose_dialect(options, argv[0], NULL);
 		return r;
 	}
 	options->argv = argv + next;
 	r = choose_dialect(options, argv[0], err);
-	if (r < 0 || options->help || options->version || options->license)
+	if (r < 0 || only_tells(options))
 		return r;
+	/* an empty name is how to say no against the file */
+	if (options->snapshot && options->snapshot[0] == '\0')
+		options->snapshot = NULL;
 	inherit_foreign(options);
 	r = parse_words(options, err);
-	if (r == 0)
-		r = parse_rewrites(options, err);
-	if (r == 0)
-		r = check_command(options, err);
+	return r < 0 ? r : parse_rewrites(options, err);
+}
+
+int init_options_parse(struct init_options *options, int argc, char **argv, struct snap_error *err)
+{
+	int r = init_options_parse_noted(options, argc, argv, NULL, NULL, err);
+
+	if (r < 0 || only_tells(options))
+		return r;
+	r = check_command(options, err);
 	if (r < 0)
 		return r;
 	settle_dialect(options);
@@ -297,7 +321,7 @@ void init_options_print_help(FILE *out)
 		    "Runs the command as a container's PID 1; with --snapshot it wakes it from a\n"
 		    "snapshot instead of booting it, where that is possible.\n\n",
 		    out);
-	options_print(defs, out);
+	options_print(init_options_table, out);
 	(void)fputs(
 		"\nExit status: the command's own, 128+N after signal N, 127 command not found,\n"
 		"126 command not executable, 125 snapinit failed, 222 no wake and --fallback none.\n",

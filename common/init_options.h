@@ -3,20 +3,27 @@
 #define SNAP_COMMON_INIT_OPTIONS_H
 
 /*
- * What the user said to snapinit, checked. Strings point into argv and the environment. It is in
- * this layer because snapctl tells of the same table: help, completion, manual.
+ * What the user said to snapinit, checked. Strings point into argv, the environment and the member
+ * config, so the struct must not be copied once it is filled. It is in this layer because snapctl
+ * tells of the same table: help, completion, manual.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
+#include "common/config_file.h"
 #include "common/dialect.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/options.h"
 #include "common/page_options.h"
 #include "common/signal_map.h"
+
+/* words that snapinit and snapctl have in common */
+#define INIT_OPTIONS_ENGINES "auto|llama-server|http|tcp|none"
+#define INIT_OPTIONS_READY   "http://HOST:PORT/PATH|tcp:HOST:PORT|exec:COMMAND|fd|notify|none"
+#define INIT_OPTIONS_ORACLE  "GET URL|POST URL BODY|none"
 
 enum capture_mode {
 	CAPTURE_NEVER,
@@ -89,12 +96,22 @@ struct init_options {
 	bool own_session; /* plain mode: the child leads a session, with the terminal if any */
 	bool job_control; /* of dumb-init: stop signals are passed on, and stop us too */
 
+	const char *config_path;
+	struct config_file config;
+
 	char **argv; /* the engine's command, NULL-terminated; not empty unless there is none to be
 			run */
 };
 
+/* all of snapinit's options; the offsets are in struct init_options */
+extern const struct option_def init_options_table[];
+
 /* 0, or -EINVAL with one line in err; dialect is valid then, too */
 int init_options_parse(struct init_options *options, int argc, char **argv, struct snap_error *err);
+
+/* without the check that it is a whole start; `note` is told of every value that counts */
+int init_options_parse_noted(struct init_options *options, int argc, char **argv,
+			     option_note_fn note, void *arg, struct snap_error *err);
 
 void init_options_print_help(FILE *out);
 void init_options_print_version(FILE *out);

@@ -1,51 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/page_options.h"
 
-#include <errno.h>
-#include <string.h>
-
-#define WORDS_MAX 4U
-
 struct page_option_words {
 	const char *name;
-	const char *words[WORDS_MAX + 1];
-	const char *told;
+	const char *words;
 };
 
 static const struct page_option_words table[PAGE_OPTION_MAX_] = {
-	[PAGE_OPTION_PAGES] = {"--pages", {"auto", "off"}, "auto or off"},
-	[PAGE_OPTION_COMPRESS] = {"--compress",
-				  {"auto", "none", "lz4", "zstd"},
-				  "auto, none, lz4 or zstd"},
-	[PAGE_OPTION_FILLER] = {"--filler", {"auto", "ring", "writev"}, "auto, ring or writev"},
-	[PAGE_OPTION_READER] = {"--reader", {"auto", "uring", "pread"}, "auto, uring or pread"},
-	[PAGE_OPTION_DIRECT] = {"--direct", {"auto", "on", "off"}, "auto, on or off"},
-	[PAGE_OPTION_THP] = {"--thp", {"auto", "never"}, "auto or never"},
-	[PAGE_OPTION_VERIFY] = {"--verify", {"full", "header"}, "full or header"},
+	[PAGE_OPTION_PAGES] = {"--pages", PAGE_WORDS_PAGES},
+	[PAGE_OPTION_COMPRESS] = {"--compress", PAGE_WORDS_COMPRESS},
+	[PAGE_OPTION_FILLER] = {"--filler", PAGE_WORDS_FILLER},
+	[PAGE_OPTION_READER] = {"--reader", PAGE_WORDS_READER},
+	[PAGE_OPTION_DIRECT] = {"--direct", PAGE_WORDS_DIRECT},
+	[PAGE_OPTION_THP] = {"--thp", PAGE_WORDS_THP},
+	[PAGE_OPTION_VERIFY] = {"--verify", PAGE_WORDS_VERIFY},
 };
-
-static int find(enum page_option which, const char *word)
-{
-	for (int i = 0; table[which].words[i]; i++) {
-		if (strcmp(table[which].words[i], word) == 0)
-			return i;
-	}
-	return -EINVAL;
-}
-
-int page_options_check(const struct page_options *options, struct snap_error *err)
-{
-	for (unsigned int i = 0; i < PAGE_OPTION_MAX_; i++) {
-		if (options->words[i] && find((enum page_option)i, options->words[i]) < 0)
-			return snap_fail_plain(err, SNAP_E_USAGE, EINVAL, "%s: '%s' is not %s",
-					       table[i].name, options->words[i], table[i].told);
-	}
-	return 0;
-}
 
 unsigned int page_options_index(const struct page_options *options, enum page_option which)
 {
-	int i = options->words[which] ? find(which, options->words[which]) : 0;
+	const char *word = options->words[which];
+	int i = word ? option_word_index(table[which].words, word) : 0;
 
 	return i < 0 ? 0 : (unsigned int)i;
 }

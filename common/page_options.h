@@ -11,76 +11,59 @@
 #include "common/options.h"
 
 enum page_option {
-	PAGE_OPTION_PAGES,    /* auto, off */
-	PAGE_OPTION_COMPRESS, /* auto, none, lz4, zstd */
-	PAGE_OPTION_FILLER,   /* auto, ring, writev */
-	PAGE_OPTION_READER,   /* auto, uring, pread */
-	PAGE_OPTION_DIRECT,   /* auto, on, off */
-	PAGE_OPTION_THP,      /* auto, never */
-	PAGE_OPTION_VERIFY,   /* full, header */
+	PAGE_OPTION_PAGES,
+	PAGE_OPTION_COMPRESS,
+	PAGE_OPTION_FILLER,
+	PAGE_OPTION_READER,
+	PAGE_OPTION_DIRECT,
+	PAGE_OPTION_THP,
+	PAGE_OPTION_VERIFY,
 	PAGE_OPTION_MAX_,
 };
 
 struct page_options {
-	const char *words[PAGE_OPTION_MAX_]; /* NULL: the first word of each */
+	const char *words[PAGE_OPTION_MAX_]; /* NULL: the first of PAGE_WORDS_… */
 };
 
-#define PAGE_OPTION_AT(type, member, which) \
-	(offsetof(type, member) + sizeof(const char *) * (which))
+#define PAGE_WORDS_PAGES    "auto|off"
+#define PAGE_WORDS_COMPRESS "auto|none|lz4|zstd"
+#define PAGE_WORDS_FILLER   "auto|ring|writev"
+#define PAGE_WORDS_READER   "auto|uring|pread"
+#define PAGE_WORDS_DIRECT   "auto|on|off"
+#define PAGE_WORDS_THP	    "auto|never"
+#define PAGE_WORDS_VERIFY   "full|header"
 
-/* of a capture; env(NAME): the environment variable of an option, or NULL */
-#define PAGE_OPTIONS_OF_CAPTURE(type, member, env)                                                \
-	{"pages",                                                                                 \
-	 0,                                                                                       \
-	 OPTION_STRING,                                                                           \
-	 PAGE_OPTION_AT(type, member, PAGE_OPTION_PAGES),                                         \
-	 env("PAGES"),                                                                            \
-	 "MODE",                                                                                  \
-	 "memory into page files: auto, off (all into CRIU's images)"},                           \
-	{                                                                                         \
-		"compress", 0, OPTION_STRING, PAGE_OPTION_AT(type, member, PAGE_OPTION_COMPRESS), \
-			env("COMPRESS"), "CODEC", "page files: auto, none, lz4, zstd"             \
+/* one entry of a table; env_of(NAME), key_of(name): its variable and its key in the file, or NULL
+ */
+#define PAGE_OPTION(type, member, env_of, key_of, name, NAME, preset, text)                 \
+	{                                                                                   \
+		name, 0, OPTION_CHOICE,                                                     \
+			offsetof(type, member) + sizeof(const char *) * PAGE_OPTION_##NAME, \
+			env_of(#NAME), NULL, text, .key = key_of(name), .initial = preset,  \
+						   .words = PAGE_WORDS_##NAME               \
 	}
 
-/* of a wake */
-#define PAGE_OPTIONS_OF_WAKE(type, member, env)                                                  \
-	{"filler",                                                                               \
-	 0,                                                                                      \
-	 OPTION_STRING,                                                                          \
-	 PAGE_OPTION_AT(type, member, PAGE_OPTION_FILLER),                                       \
-	 env("FILLER"),                                                                          \
-	 "NAME",                                                                                 \
-	 "how pages get into memory: auto, ring, writev"},                                       \
-		{"reader",                                                                       \
-		 0,                                                                              \
-		 OPTION_STRING,                                                                  \
-		 PAGE_OPTION_AT(type, member, PAGE_OPTION_READER),                               \
-		 env("READER"),                                                                  \
-		 "NAME",                                                                         \
-		 "how page files are read: auto, uring, pread"},                                 \
-		{"direct",                                                                       \
-		 0,                                                                              \
-		 OPTION_STRING,                                                                  \
-		 PAGE_OPTION_AT(type, member, PAGE_OPTION_DIRECT),                               \
-		 env("DIRECT"),                                                                  \
-		 "WHEN",                                                                         \
-		 "past the page cache: auto, on, off"},                                          \
-		{"thp",                                                                          \
-		 0,                                                                              \
-		 OPTION_STRING,                                                                  \
-		 PAGE_OPTION_AT(type, member, PAGE_OPTION_THP),                                  \
-		 env("THP"),                                                                     \
-		 "WHEN",                                                                         \
-		 "huge pages for dense memory: auto, never"},                                    \
-	{                                                                                        \
-		"verify", 0, OPTION_STRING, PAGE_OPTION_AT(type, member, PAGE_OPTION_VERIFY),    \
-			env("VERIFY"), "WHAT", "checksums of page content: full, header (trust)" \
-	}
+/* clang-format off */
+#define PAGE_OPTIONS_OF_CAPTURE(type, member, env_of, key_of)                   \
+	PAGE_OPTION(type, member, env_of, key_of, "pages", PAGES, "auto",       \
+		    "memory into page files, or all into CRIU's images"), \
+	PAGE_OPTION(type, member, env_of, key_of, "compress", COMPRESS, "auto", \
+		    "of page files")
 
-/* SNAP_E_USAGE names the first option whose word is none of its own */
-int page_options_check(const struct page_options *options, struct snap_error *err);
+#define PAGE_OPTIONS_OF_WAKE(type, member, env_of, key_of)                  \
+	PAGE_OPTION(type, member, env_of, key_of, "filler", FILLER, "auto", \
+		    "how pages get into memory"),                     \
+	PAGE_OPTION(type, member, env_of, key_of, "reader", READER, "auto", \
+		    "how page files are read"),                       \
+	PAGE_OPTION(type, member, env_of, key_of, "direct", DIRECT, "auto", \
+		    "past the page cache"),                           \
+	PAGE_OPTION(type, member, env_of, key_of, "thp", THP, "auto",       \
+		    "huge pages for dense memory"),                   \
+	PAGE_OPTION(type, member, env_of, key_of, "verify", VERIFY, "full", \
+		    "checksums of page content, or trust")
+/* clang-format on */
 
-/* which of its words it is, in the order above; 0 when nothing was said; checked before */
+/* which of its words it is, in the order of PAGE_WORDS_…; 0 when nothing was said */
 unsigned int page_options_index(const struct page_options *options, enum page_option which);
 
 /* "--filler" and so on */

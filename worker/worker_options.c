@@ -7,32 +7,37 @@
 
 #define WARMUP_MAX 1000
 
-#define AT(field)    offsetof(struct worker_options, field)
-#define NO_ENV(name) NULL /* PID 1 has looked there */
+#define AT(field)  offsetof(struct worker_options, field)
+#define NONE(name) NULL /* PID 1 has looked there */
 
 static const struct option_def worker_defs[] = {
-	{"store", 0, OPTION_STRING, AT(store), NULL, "DIR", "folder of snapshots"},
-	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME", "this one, not the current"},
-	{"mode", 0, OPTION_STRING, AT(mode), NULL, "MODE", "capture: first-boot or exit"},
-	{"pid", 0, OPTION_UINT, AT(pid), NULL, "PID", "root of the engine's tree"},
-	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "TIME", "for the whole wake"},
-	{"ready-timeout", 0, OPTION_DURATION, AT(ready_timeout_ms), NULL, "TIME", "for readiness"},
+	{"store", 0, OPTION_STRING, AT(store), NULL, "DIR", .help = "folder of snapshots"},
+	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME",
+	 .help = "this one, not the current"},
+	{"mode", 0, OPTION_STRING, AT(mode), NULL, "MODE", .help = "capture: first-boot or exit"},
+	{"pid", 0, OPTION_UINT, AT(pid), NULL, "PID", .help = "root of the engine's tree"},
+	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "TIME", .help = "for the whole wake"},
+	{"ready-timeout", 0, OPTION_DURATION, AT(ready_timeout_ms), NULL, "TIME",
+	 .help = "for readiness"},
 	{"quiet-timeout", 0, OPTION_DURATION, AT(quiet_timeout_ms), NULL, "TIME",
-	 "for open connections to end"},
-	{"dump-timeout", 0, OPTION_DURATION, AT(dump_timeout_ms), NULL, "TIME", "for CRIU's dump"},
-	{"engine", 0, OPTION_STRING, AT(adapter), NULL, "NAME", "adapter"},
-	{"ready", 0, OPTION_STRING, AT(ready), NULL, "SPEC", "when the engine is ready"},
-	{"oracle", 0, OPTION_STRING, AT(oracle), NULL, "REQUEST", "must be answered alike"},
-	{"warmup", 0, OPTION_STRING, AT(warmup), NULL, "N", "requests before a capture"},
+	 .help = "for open connections to end"},
+	{"dump-timeout", 0, OPTION_DURATION, AT(dump_timeout_ms), NULL, "TIME",
+	 .help = "for CRIU's dump"},
+	{"engine", 0, OPTION_STRING, AT(adapter), NULL, "NAME", .help = "adapter"},
+	{"ready", 0, OPTION_STRING, AT(ready), NULL, "SPEC", .help = "when the engine is ready"},
+	{"oracle", 0, OPTION_STRING, AT(oracle), NULL, "REQUEST", .help = "must be answered alike"},
+	{"warmup", 0, OPTION_STRING, AT(warmup), NULL, "N", .help = "requests before a capture"},
 	{"check-oracle", 0, OPTION_FLAG, AT(check_oracle), "SNAPINIT_CHECK_ORACLE", NULL,
-	 "also when verified"},
-	{"include", 0, OPTION_LIST, AT(includes), NULL, "PATH", "carry this file"},
-	{"accept", 0, OPTION_LIST, AT(accept), NULL, "FIELD", "let this differ"},
-	PAGE_OPTIONS_OF_CAPTURE(struct worker_options, pages, NO_ENV),
-	PAGE_OPTIONS_OF_WAKE(struct worker_options, pages, NO_ENV),
-	{"criu", 0, OPTION_STRING, AT(criu), NULL, "PATH", "CRIU program"},
-	{"log-level", 0, OPTION_STRING, AT(log_level), NULL, "LEVEL", "error, warn, info, debug"},
-	{"log-format", 0, OPTION_STRING, AT(log_format), NULL, "FORMAT", "auto, text, json"},
+	 .help = "also when verified"},
+	{"include", 0, OPTION_LIST, AT(includes), NULL, "PATH", .help = "carry this file"},
+	{"accept", 0, OPTION_LIST, AT(accept), NULL, "FIELD", .help = "let this differ"},
+	PAGE_OPTIONS_OF_CAPTURE(struct worker_options, pages, NONE, NONE),
+	PAGE_OPTIONS_OF_WAKE(struct worker_options, pages, NONE, NONE),
+	{"criu", 0, OPTION_STRING, AT(criu), NULL, "PATH", .help = "CRIU program"},
+	{"log-level", 0, OPTION_STRING, AT(log_level), NULL, "LEVEL",
+	 .help = "error, warn, info, debug"},
+	{"log-format", 0, OPTION_STRING, AT(log_format), NULL, "FORMAT",
+	 .help = "auto, text, json"},
 	{0},
 };
 
@@ -50,8 +55,6 @@ int worker_options_parse(int argc, char **argv, struct worker_options *ret, stru
 	};
 	/* argv[1] is the job: options begin behind it */
 	r = options_parse(worker_defs, ret, argc - 1, argv + 1, &next, err);
-	if (r == 0)
-		r = page_options_check(&ret->pages, err);
 	if (r < 0)
 		return r;
 	ret->self = argv[0];

@@ -13,9 +13,9 @@ struct target {
 };
 
 static const struct option_def defs[] = {
-	{"for", 0, OPTION_STRING, offsetof(struct target, rights), NULL, "SET", ""},
-	{"user", 'u', OPTION_STRING, offsetof(struct target, user), NULL, "USER", ""},
-	{"no-wake", 'n', OPTION_FLAG, offsetof(struct target, no_wake), NULL, NULL, ""},
+	{"for", 0, OPTION_STRING, offsetof(struct target, rights), NULL, "SET", .help = ""},
+	{"user", 'u', OPTION_STRING, offsetof(struct target, user), NULL, "USER", .help = ""},
+	{"no-wake", 'n', OPTION_FLAG, offsetof(struct target, no_wake), NULL, NULL, .help = ""},
 	{.name = NULL},
 };
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/init_options.h"
@@ -116,8 +118,10 @@ static void test_help_and_version_need_no_command(void **state)
 	(void)state;
 	assert_int_equal(PARSE(W("--help")), 0);
 	assert_true(options.help);
-	assert_int_equal(PARSE(W("--version"), W("--capture=maybe")), 0);
+	assert_int_equal(setenv("SNAPINIT_CAPTURE", "maybe", 1), 0);
+	assert_int_equal(PARSE(W("--version")), 0);
 	assert_true(options.version);
+	assert_int_equal(unsetenv("SNAPINIT_CAPTURE"), 0);
 }
 
 static void test_environment_counts(void **state)
@@ -130,6 +134,116 @@ static void test_environment_counts(void **state)
 	assert_true(options.kill_group);
 	assert_int_equal(unsetenv("SNAPINIT_SNAPSHOT"), 0);
 	assert_int_equal(unsetenv("SNAPINIT_KILL_GROUP"), 0);
+}
+
+static char config_path[] = "/tmp/snap_init_options_XXXXXX";
+
+static void write_config(const char *text)
+{
+	int fd = open(config_path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(setenv("SNAPINIT_CONFIG", config_path, 1), 0);
+}
+
+static int forget_config(void **state)
+{
+	(void)state;
+	(void)unsetenv("SNAPINIT_GRACE");
+	(void)unsetenv("SNAPINIT_FILLER");
+	return setenv("SNAPINIT_CONFIG", "none", 1);
+}
+
+static void test_flag_beats_environment_beats_file_beats_default(void **state)
+{
+	(void)state;
+	write_config("grace = 1s\npid-base = 2000\nfiller = ring\ninclude = /a\ninclude = /b\n"
+		     "kill-group = yes\ncapture = first-boot\nsnapshot = /s\n");
+	assert_int_equal(setenv("SNAPINIT_GRACE", "2s", 1), 0);
+	assert_int_equal(setenv("SNAPINIT_FILLER", "writev", 1), 0);
+	assert_int_equal(PARSE(W("--grace=3s"), W("--include=/c"), W("cmd")), 0);
+	assert_int_equal(options.grace_ms, 3000);
+	assert_string_equal(options.pages.words[PAGE_OPTION_FILLER], "writev");
+	assert_int_equal(options.pid_base, 2000);
+	assert_int_equal(options.notify_fd, 3);
+	assert_int_equal(options.capture, CAPTURE_FIRST_BOOT);
+	assert_true(options.kill_group);
+	assert_int_equal(options.include.n, 3);
+	assert_int_equal(PARSE(W("--config=none"), W("cmd")), 0);
+	assert_int_equal(options.pid_base, 1000);
+	assert_null(options.snapshot);
+}
+
+static void test_empty_snapshot_is_none(void **state)
+{
+	(void)state;
+	write_config("snapshot = /s\n");
+	assert_int_equal(PARSE(W("--snapshot="), W("cmd")), 0);
+	assert_null(options.snapshot);
+	assert_int_equal(options.log_level, LOG_LEVEL_WARN);
+}
+
+static void test_mistakes_in_the_file_are_told_by_line(void **state)
+{
+	static const char *const bad[][2] = {
+		{"grace = 1s\nnope = 1\n", ":2: unknown key 'nope'"},
+		{"grace = soon\n", ":1: 'soon' is no valid DUR"},
+		{"\nfiller = spoon\n", ":2: 'spoon' is not auto, ring or writev"},
+		{"kill-group = maybe\n", ":1: 'maybe' is neither 1 nor 0"},
+		{"grace = 1s\n\ngrace = 2s\n", ":3: 'grace' is set in line 1 already"},
+		{"exit-when-ready = yes\n", ":1: unknown key"},
+		{"config = /x\n", ":1: unknown key"},
+		{"verbose = 1\n", ":1: unknown key"},
+	};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(bad); i++) {
+		write_config(bad[i][0]);
+		assert_int_equal(PARSE(W("--grace=1s"), W("cmd")), -EINVAL);
+		assert_int_equal(err.code, SNAP_E_USAGE);
+		assert_memory_equal(err.msg, config_path, strlen(config_path));
+		assert_non_null(strstr(err.msg, bad[i][1]));
+		/* what asks for help gets it */
+		assert_int_equal(PARSE(W("--help")), 0);
+	}
+}
+
+/* the twins of --wake-timeout are SNAPINIT_WAKE_TIMEOUT and wake-timeout */
+static void test_twins_are_named_after_their_option(void **state)
+{
+	(void)state;
+	for (const struct option_def *def = init_options_table; def->name; def++) {
+		char env[64] = "SNAPINIT_";
+		size_t n = strlen(env);
+
+		for (const char *p = def->name; *p; p++)
+			env[n++] = (char)(*p == '-' ? '_' : *p - 'a' + 'A');
+		env[n] = '\0';
+		if (def->env)
+			assert_string_equal(def->env, env);
+		if (def->key)
+			assert_string_equal(def->key, def->name);
+		/* for one start only, or no setting at all */
+		if (strcmp(def->name, "exit-when-ready") != 0 && strcmp(def->name, "config") != 0)
+			assert_int_equal(!def->env, !def->key);
+		assert_true(def->type != OPTION_CHOICE || def->words);
+		assert_non_null(def->help);
+	}
+}
+
+static int make_config(void **state)
+{
+	int fd = mkstemp(config_path);
+
+	return fd < 0 || close(fd) < 0 ? -1 : forget_config(state);
+}
+
+static int remove_config(void **state)
+{
+	(void)state;
+	return unlink(config_path);
 }
 
 static void test_help_tells_exit_statuses_and_twins(void **state)
@@ -264,8 +378,14 @@ int main(void)
 		cmocka_unit_test(test_dialect_sets_what_holds_without_options),
 		cmocka_unit_test(test_dashes_behind_the_program_are_tinis),
 		cmocka_unit_test(test_environment_of_the_others_counts),
+		cmocka_unit_test_teardown(test_flag_beats_environment_beats_file_beats_default,
+					  forget_config),
+		cmocka_unit_test_teardown(test_empty_snapshot_is_none, forget_config),
+		cmocka_unit_test_teardown(test_mistakes_in_the_file_are_told_by_line,
+					  forget_config),
+		cmocka_unit_test(test_twins_are_named_after_their_option),
 		cmocka_unit_test(test_help_tells_exit_statuses_and_twins),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_config, remove_config);
 }

@@ -21,21 +21,27 @@ struct target {
 	struct option_list list;
 	struct option_set set;
 	const char *word;
+	const char *choice;
+	uint64_t limit_ms;
 };
 
 #define AT(member) offsetof(struct target, member)
 
 static const struct option_def defs[] = {
-	{"flag", 'f', OPTION_FLAG, AT(flag), "TEST_FLAG", NULL, "a flag"},
-	{"count", 'c', OPTION_COUNT, AT(count), NULL, NULL, "counts"},
-	{"text", 't', OPTION_STRING, AT(text), "TEST_TEXT", "TEXT", "a text"},
-	{"wait", 0, OPTION_DURATION, AT(wait_ms), "TEST_WAIT", "DUR", "a time"},
-	{"bytes", 0, OPTION_SIZE, AT(bytes), NULL, "SIZE", "a size"},
-	{"number", 'n', OPTION_UINT, AT(number), NULL, "N", "a number"},
-	{"signal", 0, OPTION_SIGNAL, AT(sig), NULL, "SIG", "a signal"},
-	{"list", 'l', OPTION_LIST, AT(list), "TEST_LIST", "ITEM", "a list"},
-	{"set", 's', OPTION_SET, AT(set), NULL, "N", "a set"},
-	{"word", 0, OPTION_WORD, AT(word), NULL, "WORD", "a word or none"},
+	{"flag", 'f', OPTION_FLAG, AT(flag), "TEST_FLAG", NULL, .help = "a flag"},
+	{"count", 'c', OPTION_COUNT, AT(count), NULL, NULL, .help = "counts"},
+	{"text", 't', OPTION_STRING, AT(text), "TEST_TEXT", "TEXT", .help = "a text"},
+	{"wait", 0, OPTION_DURATION, AT(wait_ms), "TEST_WAIT", "DUR", .help = "a time"},
+	{"bytes", 0, OPTION_SIZE, AT(bytes), NULL, "SIZE", .help = "a size"},
+	{"number", 'n', OPTION_UINT, AT(number), NULL, "N", .help = "a number"},
+	{"signal", 0, OPTION_SIGNAL, AT(sig), NULL, "SIG", .help = "a signal"},
+	{"list", 'l', OPTION_LIST, AT(list), "TEST_LIST", "ITEM", .help = "a list"},
+	{"choice", 0, OPTION_CHOICE, AT(choice), "TEST_CHOICE", NULL, "a choice", .key = "choice",
+	 .initial = "one", .words = "one|two|three"},
+	{"limit", 0, OPTION_DURATION, AT(limit_ms), NULL, "DUR", "a limit", .key = "limit",
+	 .initial = "2m"},
+	{"set", 's', OPTION_SET, AT(set), NULL, "N", .help = "a set"},
+	{"word", 0, OPTION_WORD, AT(word), NULL, "WORD", .help = "a word or none"},
 	{.name = NULL},
 };
 
@@ -46,6 +52,7 @@ static int clear_environment(void **state)
 	(void)unsetenv("TEST_TEXT");
 	(void)unsetenv("TEST_WAIT");
 	(void)unsetenv("TEST_LIST");
+	(void)unsetenv("TEST_CHOICE");
 	return 0;
 }
 
@@ -129,6 +136,9 @@ static void test_mistakes_are_named(void **state)
 	refused("'-n' needs N", W("-f"), W("-n"));
 	refused("--number: '9x' is no valid N", W("--number"), W("9x"));
 	refused("--wait: '-1s' is no valid DUR", W("--wait=-1s"), W("x"));
+	refused("--choice: 'on' is not one, two or three", W("--choice=on"), W("x"));
+	refused("--choice: '' is not one", W("--choice="), W("x"));
+	refused("'--choice' needs one|two|three", W("-f"), W("--choice"));
 	refused("'NOSIG' is no valid SIG", W("--signal"), W("NOSIG"));
 }
 
@@ -166,6 +176,33 @@ static void test_bad_environment_is_named_and_empty_is_none(void **state)
 	assert_non_null(strstr(err.msg, "TEST_FLAG"));
 }
 
+static void test_default_is_in_the_table(void **state)
+{
+	struct target t = {.choice = "before"};
+
+	(void)state;
+	assert_int_equal(PARSE(&t, NULL, W("cmd")), 1);
+	assert_string_equal(t.choice, "one");
+	assert_int_equal(t.limit_ms, 120000);
+	assert_int_equal(PARSE(&t, NULL, W("--choice=three"), W("--limit=1s")), 3);
+	assert_string_equal(t.choice, "three");
+	assert_int_equal(t.limit_ms, 1000);
+}
+
+static void test_overruled_environment_is_checked_all_the_same(void **state)
+{
+	struct target t = {0};
+	struct snap_error err;
+
+	(void)state;
+	assert_int_equal(setenv("TEST_CHOICE", "four", 1), 0);
+	assert_int_equal(PARSE(&t, &err, W("--choice=two")), -EINVAL);
+	assert_non_null(strstr(err.msg, "TEST_CHOICE: 'four' is not one, two or three"));
+	assert_int_equal(setenv("TEST_CHOICE", "three", 1), 0);
+	assert_int_equal(PARSE(&t, &err, W("--choice=two")), 2);
+	assert_string_equal(t.choice, "two");
+}
+
 static void test_list_is_bounded(void **state)
 {
 	static char *words[OPTION_LIST_MAX + 3];
@@ -194,6 +231,9 @@ static void test_help_names_flag_letter_argument_and_twin(void **state)
 	assert_int_equal(fclose(out), 0);
 	assert_non_null(strstr(text, "  -t, --text TEXT             a text [TEST_TEXT]\n"));
 	assert_non_null(strstr(text, "      --bytes SIZE            a size\n"));
+	assert_non_null(
+		strstr(text, "      --choice one|two|three  a choice (one) [TEST_CHOICE]\n"));
+	assert_non_null(strstr(text, "      --limit DUR             a limit (2m)\n"));
 }
 
 static void test_set_takes_numbers_one_by_one_and_with_commas(void **state)
@@ -239,6 +279,9 @@ int main(void)
 		cmocka_unit_test_setup(test_flag_beats_environment_beats_default,
 				       clear_environment),
 		cmocka_unit_test_setup(test_bad_environment_is_named_and_empty_is_none,
+				       clear_environment),
+		cmocka_unit_test_setup(test_default_is_in_the_table, clear_environment),
+		cmocka_unit_test_setup(test_overruled_environment_is_checked_all_the_same,
 				       clear_environment),
 		cmocka_unit_test_setup(test_list_is_bounded, clear_environment),
 		cmocka_unit_test(test_set_takes_numbers_one_by_one_and_with_commas),
