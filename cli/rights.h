@@ -19,9 +19,10 @@ enum rights_set {
 	RIGHTS_MAX_,
 };
 
-#define RIGHTS_TEXT_MAX 1024 /* all names, with commas */
+#define RIGHTS_WORDS	"docker|k8s|full" /* in the order above */
+#define RIGHTS_TEXT_MAX 1024		  /* all names, with commas */
 
-/* "docker", "k8s" or "full"; SNAP_E_USAGE naming `option` for another word */
+/* one of RIGHTS_WORDS; SNAP_E_USAGE naming `option` for another word */
 int rights_parse(const char *word, const char *option, enum rights_set *ret,
 		 struct snap_error *err);
 const char *rights_name(enum rights_set set);

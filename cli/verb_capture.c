@@ -24,7 +24,7 @@ struct capture_options {
 
 #define AT(member) offsetof(struct capture_options, member)
 
-static const struct option_def defs[] = {
+const struct option_def verb_capture_options[] = {
 	CONTROL_TARGET_OPTIONS(struct capture_options),
 	{"no-wait", 0, OPTION_FLAG, AT(no_wait), NULL, NULL,
 	 .help = "return when it has begun; snapctl state tells how it went"},
@@ -92,7 +92,7 @@ static int tell(const struct capture_options *options, json_t *state, struct sna
 int verb_capture(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
 	struct capture_options options = {.timeout_ms = 600000};
-	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	json_t *answer;
 	int r;
 

@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "cli/verbs.h"
 #include "common/fd.h"
+#include "common/init_options.h"
 
 struct create_options {
 	struct verb_common common;
@@ -34,31 +35,32 @@ struct create_options {
 #define PAGE_ENV(name) "SNAPINIT_" name
 #define PAGE_KEY(name) name
 
-static const struct option_def defs[] = {
+const struct option_def verb_create_options[] = {
 	{"output", 'o', OPTION_STRING, AT(output), "SNAPCTL_OUTPUT", "DIR",
-	 .help = "store to put the snapshot into; made if absent"},
-	{"for", 0, OPTION_STRING, AT(rights), "SNAPCTL_FOR", "SET",
-	 .help = "rights of the container to come: docker, k8s, full (docker)"},
+	 "store to put the snapshot into; made if absent", .value = OPTION_VALUE_DIR},
+	{"for", 0, OPTION_CHOICE, AT(rights), "SNAPCTL_FOR", NULL,
+	 "rights of the container to come", .initial = "docker", .words = RIGHTS_WORDS},
 	{"user", 0, OPTION_STRING, AT(user), "SNAPCTL_USER", "USER[:GROUP]",
-	 .help = "run the engine as (who you are)"},
-	{"engine", 0, OPTION_STRING, AT(engine), NULL, "NAME",
-	 .help = "adapter: auto, llama-server, http, tcp, none (auto)"},
-	{"ready", 0, OPTION_STRING, AT(ready), NULL, "SPEC",
-	 .help = "http://H:P/PATH, tcp:H:P, exec:COMMAND, fd, notify, none"},
-	{"ready-timeout", 0, OPTION_STRING, AT(ready_timeout), NULL, "DUR",
-	 .help = "the engine may boot for DUR (10m)"},
-	{"warmup", 0, OPTION_STRING, AT(warmup), NULL, "N", .help = "requests before the capture"},
-	{"oracle", 0, OPTION_STRING, AT(oracle), NULL, "REQUEST",
-	 .help = "must be answered alike: GET URL, POST URL BODY, none"},
+	 "run the engine as that user, not as who you are", .value = OPTION_VALUE_USER},
+	{"engine", 0, OPTION_STRING, AT(engine), "SNAPINIT_ENGINE", "NAME",
+	 "what is known about the engine", .key = "engine", .initial = "auto",
+	 .words = INIT_OPTIONS_ENGINES},
+	{"ready", 0, OPTION_STRING, AT(ready), "SNAPINIT_READY", "SPEC", "when the engine is ready",
+	 .key = "ready", .words = INIT_OPTIONS_READY},
+	{"ready-timeout", 0, OPTION_STRING, AT(ready_timeout), "SNAPINIT_READY_TIMEOUT", "DUR",
+	 "the engine may boot for DUR", .key = "ready-timeout", .initial = "10m"},
+	{"warmup", 0, OPTION_STRING, AT(warmup), "SNAPINIT_WARMUP", "N",
+	 "requests before the capture", .key = "warmup"},
+	{"oracle", 0, OPTION_STRING, AT(oracle), "SNAPINIT_ORACLE", "REQUEST",
+	 "request whose answer must survive", .key = "oracle", .words = INIT_OPTIONS_ORACLE},
 	{"include", 0, OPTION_LIST, AT(includes), NULL, "PATH",
-	 .help = "file to put into the snapshot (repeatable)"},
+	 "file to put into the snapshot (repeatable)", .value = OPTION_VALUE_FILE},
 	PAGE_OPTIONS_OF_CAPTURE(struct create_options, pages, PAGE_ENV, PAGE_KEY),
 	{"no-verify", 0, OPTION_FLAG, AT(no_verify), NULL, NULL,
 	 .help = "publish without a trial wake"},
 	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "DUR", .help = "give up after DUR"},
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", .help = "CRIU program"},
-	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
-	 .help = "snapinit to use (the one beside snapctl)"},
+	VERB_CRIU_OPTION(struct create_options),
+	VERB_SNAPINIT_OPTION(struct create_options),
 	{"verbose", 'v', OPTION_COUNT, AT(verbose), NULL, NULL, .help = "debug records too"},
 	VERB_COMMON_OPTIONS(struct create_options),
 };
@@ -158,9 +160,9 @@ static int create(const struct create_options *options, char *const *command, in
 
 int verb_create(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
-	struct create_options options = {.rights = "docker"};
+	struct create_options options = {.rights = NULL};
 	int status = 0, r;
-	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 
 	if (next < 0)
 		return next == VERB_HELPED ? 0 : VERB_FAILED;

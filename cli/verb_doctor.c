@@ -22,16 +22,15 @@ struct doctor_options {
 
 #define AT(member) offsetof(struct doctor_options, member)
 
-static const struct option_def defs[] = {
-	{"store", 0, OPTION_STRING, AT(store), "SNAPINIT_SNAPSHOT", "DIR",
-	 .help = "look at this store too"},
+const struct option_def verb_doctor_options[] = {
+	{"store", 0, OPTION_STRING, AT(store), "SNAPINIT_SNAPSHOT", "DIR", "look at this store too",
+	 .key = "snapshot", .value = OPTION_VALUE_DIR},
 	{"no-trial", 0, OPTION_FLAG, AT(no_trial), NULL, NULL,
 	 .help = "without the trial capture and wake (a second)"},
 	{"strict", 0, OPTION_FLAG, AT(strict), NULL, NULL,
 	 .help = "exit status 4 when there are warnings"},
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", .help = "CRIU program"},
-	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
-	 .help = "snapinit to use (the one beside snapctl)"},
+	VERB_CRIU_OPTION(struct doctor_options),
+	VERB_SNAPINIT_OPTION(struct doctor_options),
 	VERB_COMMON_OPTIONS(struct doctor_options),
 };
 
@@ -123,7 +122,7 @@ int verb_doctor(const struct verb *verb, int argc, char **argv, struct snap_erro
 	struct doctor_options options = {.store = NULL};
 	size_t counts[CHECK_STATUS_MAX_] = {0};
 	struct doctor doctor;
-	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	int r;
 
 	if (next < 0)

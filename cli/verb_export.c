@@ -19,9 +19,9 @@ struct export_options {
 
 #define AT(member) offsetof(struct export_options, member)
 
-static const struct option_def defs[] = {
+const struct option_def verb_export_options[] = {
 	{"criu", 0, OPTION_STRING, AT(to), NULL, "DIR",
-	 .help = "put the images here; it is made, or is empty"},
+	 "put the images here; it is made, or is empty", .value = OPTION_VALUE_DIR},
 	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME",
 	 .help = "this generation (the current one)"},
 	VERB_COMMON_OPTIONS(struct export_options),
@@ -136,7 +136,7 @@ static int export(struct opened *opened, const struct export_options *options, c
 int verb_export(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
 	struct export_options options = {.generation = NULL};
-	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	struct opened opened;
 	int r;
 

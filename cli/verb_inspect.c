@@ -32,7 +32,7 @@ struct inspect_options {
 
 #define AT(member) offsetof(struct inspect_options, member)
 
-static const struct option_def defs[] = {
+const struct option_def verb_inspect_options[] = {
 	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME",
 	 .help = "this generation (the current one)"},
 	{"verify-files", 0, OPTION_FLAG, AT(verify_files), NULL, NULL,
@@ -41,7 +41,7 @@ static const struct option_def defs[] = {
 	 .help = "show all mappings, not the largest only"},
 	{"rate", 0, OPTION_STRING, AT(rate), NULL, "GB/S",
 	 .help = "tell how long a wake takes when pages are read at that rate"},
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", .help = "CRIU program"},
+	VERB_CRIU_OPTION(struct inspect_options),
 	VERB_COMMON_OPTIONS(struct inspect_options),
 };
 
@@ -357,7 +357,7 @@ int verb_inspect(const struct verb *verb, int argc, char **argv, struct snap_err
 {
 	struct inspect_options options = {.generation = NULL};
 	struct inspection inspection = {.path = NULL};
-	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	int r;
 	size_t damaged;
 

@@ -12,7 +12,7 @@ struct log_level_options {
 	struct control_target target;
 };
 
-static const struct option_def defs[] = {
+const struct option_def verb_log_level_options[] = {
 	CONTROL_TARGET_OPTIONS(struct log_level_options),
 	VERB_COMMON_OPTIONS(struct log_level_options),
 };
@@ -20,7 +20,7 @@ static const struct option_def defs[] = {
 int verb_log_level(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
 	struct log_level_options options = {.target = {.pid = 0}};
-	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	char question[64], text[CONTROL_TEXT_MAX];
 	const char *word;
 	enum log_level level;

@@ -16,7 +16,7 @@ struct ps_options {
 	struct verb_common common;
 };
 
-static const struct option_def defs[] = {
+const struct option_def verb_ps_options[] = {
 	VERB_COMMON_OPTIONS(struct ps_options),
 };
 
@@ -77,7 +77,7 @@ static void print_row(const json_t *row)
 int verb_ps(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
 	struct ps_options options = {.common = {.json = false}};
-	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	json_t *list, *row;
 	size_t i;
 

@@ -26,17 +26,17 @@ struct run_options {
 
 #define AT(member) offsetof(struct run_options, member)
 
-static const struct option_def defs[] = {
-	{"for", 0, OPTION_STRING, AT(rights), NULL, "SET",
-	 .help = "rights of the container: docker, k8s, full (full)"},
-	{"user", 0, OPTION_STRING, AT(user), NULL, "USER[:GROUP]", .help = "run as (who you are)"},
+const struct option_def verb_run_options[] = {
+	{"for", 0, OPTION_CHOICE, AT(rights), NULL, NULL, "rights of the container",
+	 .initial = "full", .words = RIGHTS_WORDS},
+	{"user", 0, OPTION_STRING, AT(user), NULL, "USER[:GROUP]",
+	 "run as that user, not as who you are", .value = OPTION_VALUE_USER},
 	{"snapshot", 0, OPTION_STRING, AT(snapshot), "SNAPINIT_SNAPSHOT", "DIR",
-	 .help = "wake from the snapshot in DIR if it is usable"},
+	 "wake from the snapshot in DIR if it is usable", .value = OPTION_VALUE_DIR},
 	{"no-wake", 0, OPTION_FLAG, AT(no_wake), NULL, NULL,
 	 .help = "boot cold whatever --snapshot says"},
-	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
-	 .help = "snapinit to use (the one beside snapctl)"},
-	{"help", 'h', OPTION_FLAG, AT(help), NULL, NULL, .help = "show this text"},
+	VERB_SNAPINIT_OPTION(struct run_options),
+	VERB_HELP_OPTION(struct run_options, help),
 	{.name = NULL},
 };
 
@@ -53,16 +53,21 @@ static int find_snapinit(const struct run_options *options, char ret_path[PATH_M
 static char **make_argv(const struct run_options *options, const struct passthrough *words,
 			char *snapinit)
 {
+	/* against what the environment and the configuration file say */
+	static const char *const no_wake[] = {"--snapshot", "",		  "--capture",
+					      "never",	    "--fallback", "cold"};
 	static char option[] = "--snapshot", end[] = "--";
 	size_t n = 0, n_command = 0;
 	char **argv;
 
 	while (words->command[n_command])
 		n_command++;
-	argv = calloc((size_t)words->n_rest + n_command + 5, sizeof(*argv));
+	argv = calloc((size_t)words->n_rest + n_command + ARRAY_LEN(no_wake) + 5, sizeof(*argv));
 	if (!argv)
 		return NULL;
 	argv[n++] = snapinit;
+	for (size_t i = 0; options->no_wake && i < ARRAY_LEN(no_wake); i++)
+		argv[n++] = (char *)(uintptr_t)no_wake[i];
 	for (int i = 0; i < words->n_rest; i++)
 		argv[n++] = words->rest[i];
 	if (options->snapshot && !options->no_wake) {
@@ -110,8 +115,6 @@ static int run(const struct run_options *options, const struct passthrough *word
 		r = find_snapinit(options, snapinit, err);
 	if (r < 0)
 		return r;
-	if (options->no_wake)
-		(void)unsetenv("SNAPINIT_SNAPSHOT");
 	argv = make_argv(options, words, snapinit);
 	if (!argv)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot make a command line");
@@ -119,27 +122,17 @@ static int run(const struct run_options *options, const struct passthrough *word
 	return run_container(&spec, ret_status, err);
 }
 
-static void print_help(const struct verb *verb)
-{
-	(void)printf("Usage: snapctl %s %s\n%s.\n\n", verb->name, verb->usage, verb->help);
-	options_print(defs, stdout);
-	(void)fputs(
-		"\nEvery other option is snapinit's, see snapinit --help. The exit status is the\n"
-		"command's own, 128+N after signal N, and 125 when snapctl failed.\n",
-		stdout);
-}
-
 int verb_run(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
-	struct run_options options = {.rights = "full"};
+	struct run_options options = {.rights = NULL};
 	struct passthrough words = {.n_own = 0};
 	int next, status = STATUS_OWN_FAILURE;
-	int r = passthrough_split(defs, argc, argv, &words, err);
+	int r = passthrough_split(verb->options, argc, argv, &words, err);
 
 	if (r == 0)
-		r = options_parse(defs, &options, words.n_own, words.own, &next, err);
+		r = options_parse(verb->options, &options, words.n_own, words.own, &next, err);
 	if (r == 0 && options.help)
-		print_help(verb);
+		verb_print_help(verb);
 	else if (r == 0 && !words.command[0])
 		r = snap_fail_plain(err, SNAP_E_USAGE, EINVAL, "no command given");
 	else if (r == 0)

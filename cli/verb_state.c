@@ -10,7 +10,7 @@ struct state_options {
 	struct control_target target;
 };
 
-static const struct option_def defs[] = {
+const struct option_def verb_state_options[] = {
 	CONTROL_TARGET_OPTIONS(struct state_options),
 	VERB_COMMON_OPTIONS(struct state_options),
 };
@@ -50,7 +50,7 @@ static void print_text(const json_t *answer)
 int verb_state(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
 	struct state_options options = {.target = {.pid = 0}};
-	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	json_t *answer;
 
 	if (next < 0)

@@ -27,20 +27,19 @@ struct verify_options {
 
 #define AT(member) offsetof(struct verify_options, member)
 
-static const struct option_def defs[] = {
+const struct option_def verb_verify_options[] = {
 	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME",
 	 .help = "this generation (the current one)"},
 	{"wake", 0, OPTION_FLAG, AT(wake), NULL, NULL,
 	 .help = "wake it in a container and ask its oracle; exit status 10 or 13"},
-	{"for", 0, OPTION_STRING, AT(rights), NULL, "SET",
-	 .help = "with --wake, rights of the container: docker, k8s, full (as it was made)"},
+	{"for", 0, OPTION_CHOICE, AT(rights), NULL, NULL,
+	 "with --wake, rights of the container (as it was made)", .words = RIGHTS_WORDS},
 	{"user", 0, OPTION_STRING, AT(user), NULL, "USER[:GROUP]",
-	 .help = "with --wake, wake it as (as it was made)"},
+	 "with --wake, wake it as that user (as it was made)", .value = OPTION_VALUE_USER},
 	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "DUR",
 	 .help = "with --wake, give up after DUR"},
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", .help = "CRIU program"},
-	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
-	 .help = "snapinit to use (the one beside snapctl)"},
+	VERB_CRIU_OPTION(struct verify_options),
+	VERB_SNAPINIT_OPTION(struct verify_options),
 	VERB_COMMON_OPTIONS(struct verify_options),
 };
 
@@ -238,7 +237,7 @@ int verb_verify(const struct verb *verb, int argc, char **argv, struct snap_erro
 {
 	struct verify_options options = {.generation = NULL};
 	struct verification v = {.path = NULL};
-	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	int r;
 
 	if (next < 0)

@@ -26,10 +26,9 @@ struct version_options {
 
 #define AT(member) offsetof(struct version_options, member)
 
-static const struct option_def defs[] = {
-	{"criu", 0, OPTION_STRING, AT(criu), "SNAPCTL_CRIU", "PATH", .help = "CRIU program"},
-	{"snapinit", 0, OPTION_STRING, AT(snapinit), "SNAPCTL_SNAPINIT", "PATH",
-	 .help = "snapinit to use (the one beside snapctl)"},
+const struct option_def verb_version_options[] = {
+	VERB_CRIU_OPTION(struct version_options),
+	VERB_SNAPINIT_OPTION(struct version_options),
 	VERB_COMMON_OPTIONS(struct version_options),
 };
 
@@ -135,7 +134,7 @@ int verb_version(const struct verb *verb, int argc, char **argv, struct snap_err
 	struct version_options options = {.criu = NULL};
 	struct init_version init;
 	struct host host;
-	int next = verb_parse(verb, defs, &options, &options.common, argc, argv, err);
+	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	int r;
 
 	if (next < 0)
