@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stddef.h>
 
+#include "cli/completion.h"
 #include "cli/verbs.h"
 
 /* clang-format off */
@@ -37,9 +38,16 @@ const struct verb verbs_table[] = {
 	 verb_doctor_options, .words = VERB_WORDS_NONE},
 	{"version", "[options]", 0, 0, verb_version,
 	 "show the versions of all parts", verb_version_options, .words = VERB_WORDS_NONE},
+	{"config", "[options] [-- snapinit's options]", 0, -1, verb_config,
+	 "show the settings that snapinit would go by, and where they come from",
+	 verb_config_options, .words = VERB_WORDS_SNAPINIT},
+	{"completion", "SHELL", 1, 1, verb_completion,
+	 "print a completion script for bash, zsh or fish",
+	 verb_completion_options, .words = VERB_WORDS_CHOICE, .choices = COMPLETION_SHELLS},
 	{"help", "[verb]", 0, 1, verb_help,
 	 "show this text, or that of a verb", verb_help_options, .words = VERB_WORDS_VERB},
 	{"__trial-engine", "PORT", 1, 1, verb_trial_engine, NULL, NULL, .words = VERB_WORDS_NONE},
+	{"__options", "", 0, 0, verb_options, NULL, NULL, .words = VERB_WORDS_NONE},
 	{.name = NULL},
 };
 

@@ -102,9 +102,11 @@ static int hand_on_config(const struct verb_common *common, struct snap_error *e
 /* what is not said on the command line */
 static int take_rest(struct options *options, struct verb_common *common, struct snap_error *err)
 {
+	const struct option_def *config = options_find(options->defs, "config");
 	int r = options_take_environment(options, err);
 
-	if (r == 0 && options_find(options->defs, "config")) {
+	/* `config` has one that is not for itself */
+	if (r == 0 && config && config->env) {
 		r = config_file_load(&common->config, common->config_path, err);
 		if (r == 0)
 			r = options_take_config(options, &common->config, init_options_table, err);

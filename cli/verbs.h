@@ -104,10 +104,15 @@ int verb_capture(const struct verb *verb, int argc, char **argv, struct snap_err
 int verb_log_level(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_doctor(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_version(const struct verb *verb, int argc, char **argv, struct snap_error *err);
+int verb_config(const struct verb *verb, int argc, char **argv, struct snap_error *err);
+int verb_completion(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 int verb_help(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 
 /* hidden: the engine of doctor's trial */
 int verb_trial_engine(const struct verb *verb, int argc, char **argv, struct snap_error *err);
+
+/* hidden: the tables as JSON */
+int verb_options(const struct verb *verb, int argc, char **argv, struct snap_error *err);
 
 extern const struct option_def verb_create_options[];
 extern const struct option_def verb_run_options[];
@@ -120,6 +125,8 @@ extern const struct option_def verb_capture_options[];
 extern const struct option_def verb_log_level_options[];
 extern const struct option_def verb_doctor_options[];
 extern const struct option_def verb_version_options[];
+extern const struct option_def verb_config_options[];
+extern const struct option_def verb_completion_options[];
 extern const struct option_def verb_help_options[];
 
 #endif

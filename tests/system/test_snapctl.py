@@ -21,7 +21,8 @@ PREFIX = pathlib.Path(os.environ.get("SNAP_PREFIX", SOURCE / "build" / "prefix")
 SNAPCTL = str(BUILD / "cli" / "snapctl")
 PYTHON = "/usr/bin/python3"
 PATIENCE = 60
-VERBS = ["create", "run", "inspect", "verify", "export", "doctor", "version"]
+VERBS = ["create", "run", "inspect", "verify", "export", "doctor", "version", "config",
+         "completion", "help"]
 NOBODY = 65534
 
 ENGINE = """
