@@ -25,7 +25,7 @@ int verb_help(const struct verb *verb, int argc, char **argv, struct snap_error 
 	about = verbs_find(argv[next], err);
 	if (!about)
 		return VERB_FAILED;
-	if (about == verb || !about->options)
+	if (!about->options)
 		verbs_print_help(stdout);
 	else
 		verb_print_help(about);
