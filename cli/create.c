@@ -12,6 +12,7 @@
 
 #include "cli/container.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/parse.h"
@@ -134,10 +135,11 @@ struct outcome {
 	uint64_t pid_ns; /* of the container, which is gone now */
 };
 
-/* start one and stay until its end: 0 and *ret_status, -ETIMEDOUT, or -errno with err */
+/* start one and stay until its end, showing what it makes (growth, NULL: nothing): 0 and
+ * *ret_status, -ETIMEDOUT, or -errno with err */
 static int start_and_attend(const struct create_place *place, const struct words *argv,
 			    uint64_t deadline_ns, struct attend *attend, struct outcome *ret,
-			    int *ret_status, struct snap_error *err)
+			    struct progress_growth *growth, int *ret_status, struct snap_error *err)
 {
 	struct pidref init = PIDREF_NONE;
 	struct relay relay;
@@ -147,7 +149,11 @@ static int start_and_attend(const struct create_place *place, const struct words
 		return r;
 	ret->pid_ns = pid_namespace(init.pid);
 	attend->ended_by = 0;
+	/* not before the container is there: it is made by a fork, which wants no threads */
+	if (growth)
+		progress_start("capture", 0, progress_growth, growth);
 	r = attend_wait(attend, &init, &relay, deadline_ns, ret_status);
+	progress_stop();
 	pidref_done(&init);
 	ret->news = relay.news;
 	if (r < 0 && r != -ETIMEDOUT)
@@ -157,7 +163,7 @@ static int start_and_attend(const struct create_place *place, const struct words
 
 static int run_container(const struct create_place *place, const struct words *argv,
 			 uint64_t deadline_ns, struct attend *attend, struct outcome *ret,
-			 struct snap_error *err)
+			 struct progress_growth *growth, struct snap_error *err)
 {
 	const struct relay_news *news = &ret->news;
 	uid_t uid = geteuid();
@@ -167,7 +173,7 @@ static int run_container(const struct create_place *place, const struct words *a
 	*ret = (struct outcome){.pid_ns = 0};
 	/* a container is made with our own rights, whoever's store we are working on */
 	credentials_return();
-	r = start_and_attend(place, argv, deadline_ns, attend, ret, &status, err);
+	r = start_and_attend(place, argv, deadline_ns, attend, ret, growth, &status, err);
 	if (credentials_act_as(uid, gid, r < 0 ? NULL : err) < 0 && r == 0)
 		return -EPERM;
 	if (attend->ended_by != 0) {
@@ -192,6 +198,7 @@ static int capture(const struct create_spec *spec, struct store *store, const ch
 		   uint64_t deadline_ns, struct attend *attend, struct snap_error *err)
 {
 	static const char *const mode[] = {"--capture", "exit", "--fallback", "cold", NULL};
+	struct progress_growth growth = {.store_fd = store->fd, .generation = generation};
 	snap_cleanup_free const char **items = NULL;
 	struct outcome outcome;
 	struct words argv;
@@ -200,7 +207,7 @@ static int capture(const struct create_spec *spec, struct store *store, const ch
 	if (r < 0)
 		return r;
 	items = argv.items;
-	r = run_container(&spec->place, &argv, deadline_ns, attend, &outcome, err);
+	r = run_container(&spec->place, &argv, deadline_ns, attend, &outcome, &growth, err);
 	/* complete, but we were interrupted: nobody will publish it */
 	if (r < 0 && outcome.news.captured)
 		store_abort(store, generation);
@@ -223,7 +230,7 @@ int create_try_wake(const struct create_spec *spec, const char *generation, uint
 	if (r < 0)
 		return r;
 	items = argv.items;
-	r = run_container(&spec->place, &argv, deadline_ns, attend, &outcome, err);
+	r = run_container(&spec->place, &argv, deadline_ns, attend, &outcome, NULL, err);
 	if (r == 0)
 		*ret_ms = outcome.news.wake_ms;
 	return r;

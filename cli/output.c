@@ -5,8 +5,11 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "cli/progress.h"
 #include "common/cleanup.h"
 
 static bool is_quiet;
@@ -27,6 +30,26 @@ bool output_is_quiet(void)
 	return is_quiet;
 }
 
+bool output_is_terminal(int fd)
+{
+	const char *term = getenv("TERM");
+
+	return isatty(fd) == 1 && term && term[0] && strcmp(term, "dumb") != 0;
+}
+
+const char *output_colour(int fd, enum output_colour colour)
+{
+	static const char *const sequences[OUTPUT_COLOUR_MAX_] = {
+		[OUTPUT_PLAIN] = "\033[0m",
+		[OUTPUT_RED] = "\033[31m",
+		[OUTPUT_GREEN] = "\033[32m",
+		[OUTPUT_YELLOW] = "\033[33m",
+	};
+	const char *no = getenv("NO_COLOR");
+
+	return (no && no[0]) || !output_is_terminal(fd) ? "" : sequences[colour];
+}
+
 /* one write a line, so that lines of others do not come in between */
 static void put_line(const char *mark, const char *fmt, va_list ap)
 {
@@ -40,7 +63,9 @@ static void put_line(const char *mark, const char *fmt, va_list ap)
 	if ((size_t)n > sizeof(line) - 2)
 		n = (int)sizeof(line) - 2;
 	line[n++] = '\n';
+	progress_pause();
 	(void)fwrite(line, 1, (size_t)n, stderr);
+	progress_resume();
 }
 
 void output_progress(const char *fmt, ...)
@@ -58,8 +83,13 @@ void output_warning(const char *fmt, ...)
 {
 	va_list ap;
 
+	char mark[64];
+
+	(void)snprintf(mark, sizeof(mark), "%swarning:%s ",
+		       output_colour(STDERR_FILENO, OUTPUT_YELLOW),
+		       output_colour(STDERR_FILENO, OUTPUT_PLAIN));
 	va_start(ap, fmt);
-	put_line("warning: ", fmt, ap);
+	put_line(mark, fmt, ap);
 	va_end(ap);
 }
 
@@ -92,7 +122,9 @@ void output_failure_line(const char *verb, const struct snap_error *err)
 	char msg[sizeof(err->msg)];
 
 	copy_message(err, msg, sizeof(msg));
-	put_plain("%s%s%s", verb ? verb : "", verb ? ": " : "", msg);
+	put_plain("%s%s%s%s%s", verb ? verb : "", verb ? ": " : "",
+		  output_colour(STDERR_FILENO, OUTPUT_RED), msg,
+		  output_colour(STDERR_FILENO, OUTPUT_PLAIN));
 }
 
 int output_failure(const char *verb, const struct snap_error *err)

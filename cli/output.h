@@ -20,6 +20,20 @@ bool output_is_quiet(void);
 /* results are wanted as JSON: output_failure() then prints one too */
 void output_set_json(bool json);
 
+/* a terminal on which a line can be written over */
+bool output_is_terminal(int fd);
+
+/* escape sequences for such a one, empty elsewhere and with NO_COLOR; OUTPUT_PLAIN ends a colour */
+enum output_colour {
+	OUTPUT_PLAIN,
+	OUTPUT_RED,
+	OUTPUT_GREEN,
+	OUTPUT_YELLOW,
+	OUTPUT_COLOUR_MAX_,
+};
+
+const char *output_colour(int fd, enum output_colour colour);
+
 /* one line on stderr, "snapctl: …" */
 void output_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void output_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

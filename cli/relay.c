@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/progress.h"
 #include "common/fd.h"
 #include "common/io.h"
 
@@ -30,8 +31,11 @@ int relay_open(struct relay *relay, int out_fd, int *ret_write_end, struct snap_
 
 static void put(const struct relay *relay, const char *bytes, size_t n)
 {
-	if (relay->out_fd >= 0 && n > 0)
+	if (relay->out_fd >= 0 && n > 0) {
+		progress_pause();
 		(void)io_write_full(relay->out_fd, bytes, n);
+		progress_resume();
+	}
 }
 
 static const char *text_of(const json_t *record, const char *key)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/checks.h"
 #include "cli/layout.h"
@@ -65,7 +66,16 @@ static int doctor_init(struct doctor *doctor, const struct doctor_options *optio
 
 static void print_finding(const char *id, const struct finding *finding)
 {
-	(void)printf("%-5s %-16s %s", check_status_name(finding->status), id, finding->observed);
+	static const enum output_colour colours[] = {
+		[CHECK_OK] = OUTPUT_GREEN,
+		[CHECK_WARN] = OUTPUT_YELLOW,
+		[CHECK_FAIL] = OUTPUT_RED,
+		[CHECK_SKIP] = OUTPUT_PLAIN,
+	};
+
+	(void)printf("%s%-5s%s %-16s %s", output_colour(STDOUT_FILENO, colours[finding->status]),
+		     check_status_name(finding->status), output_colour(STDOUT_FILENO, OUTPUT_PLAIN),
+		     id, finding->observed);
 	(void)printf("%s%s\n", finding->observed[0] ? ": " : "", finding->message);
 	if (finding->status == CHECK_OK)
 		return;

@@ -7,6 +7,7 @@
 
 #include "cli/opened.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/verbs.h"
 #include "common/cleanup.h"
 #include "snapshot/export.h"
@@ -116,15 +117,30 @@ static void print_text(const struct opened *opened, const char *store, const cha
 	(void)printf("\n");
 }
 
+/* every image twice, for its digest and to copy it; what is left is pages.dat */
+static uint64_t bytes_to_read(const struct manifest *m)
+{
+	uint64_t bytes = m->snapshot_bytes;
+
+	for (size_t i = 0; i < m->n_images; i++)
+		bytes += m->images[i].size;
+	return bytes;
+}
+
 static int export(struct opened *opened, const struct export_options *options, const char *store,
 		  struct snap_error *err)
 {
 	struct export_result result;
+	struct progress_reads reads;
 	int r = opened_load_manifest(opened, err);
 
-	if (r == 0)
+	if (r == 0) {
+		progress_from_reads(&reads);
+		progress_start("export", bytes_to_read(&opened->manifest), progress_reads, &reads);
 		r = export_images(opened->gen_fd, &opened->manifest, options->to, &stop, &result,
 				  err);
+		progress_stop();
+	}
 	if (r < 0)
 		return r;
 	if (options->common.json)

@@ -10,6 +10,7 @@
 #include "cli/layout.h"
 #include "cli/opened.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/verbs.h"
 #include "common/clock.h"
 #include "common/fd.h"
@@ -55,10 +56,17 @@ struct verification {
 /* a manifest that cannot be read is damage with a name like any other */
 static int find_damage(struct verification *v, struct snap_error *err)
 {
+	struct progress_reads reads;
 	int r = opened_load_manifest(&v->opened, err);
 
-	if (r == 0)
-		return damage_find(v->opened.gen_fd, &v->opened.manifest, &v->damage, err);
+	if (r == 0) {
+		progress_from_reads(&reads);
+		/* images and pages.dat, each of which is read once */
+		progress_start("verify", v->opened.manifest.snapshot_bytes, progress_reads, &reads);
+		r = damage_find(v->opened.gen_fd, &v->opened.manifest, &v->damage, err);
+		progress_stop();
+		return r;
+	}
 	if (err->code != SNAP_E_CORRUPT)
 		return r;
 	return damage_add(&v->damage, "manifest.json", err->msg);

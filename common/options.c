@@ -12,12 +12,14 @@
 #define HELP_COLUMN 30
 #define HELP_WIDTH  96
 
+/* for a value that does not count; lists always do */
 union scratch {
 	struct option_set set;
 	bool flag;
 	int number;
 	uint64_t wide;
 	const char *text;
+	uint64_t room[8]; /* for any other type */
 };
 
 bool option_takes_value(const struct option_def *def)
