@@ -76,8 +76,10 @@ static void show(void)
 	char text[PROGRESS_TEXT_MAX], line[PROGRESS_TEXT_MAX + 32];
 	int n;
 
-	if (done <= 0)
+	if (done <= 0) {
+		work.started_ns = clock_now_ns(); /* of the work, not of what comes before it */
 		return;
+	}
 	progress_format(work.what, (uint64_t)done, work.total, clock_now_ns() - work.started_ns,
 			text);
 	n = snprintf(line, sizeof(line), CLEAR_LINE "snapctl: %s", text);
