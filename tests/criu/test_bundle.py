@@ -2,6 +2,7 @@
 """The bundle alone wakes engines on base images that hold nothing else of ours: llama-server in a
 debootstrap bookworm, a static C service in a root that has only busybox."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -103,3 +104,37 @@ def test_a_static_service_wakes_in_a_busybox_root(place, programs, bundle, busyb
     engine = engines.static_service(programs)
     argv = ("/bin/static_service", *engine.argv[1:])
     roundtrip(place, bundle, busybox, replace(engine, argv=argv), [])
+
+
+def test_manual_and_completion_are_in_the_bundle(programs, bundle):
+    if shutil.which("scdoc") is None:
+        pytest.skip("scdoc is not installed")
+    templates = os.path.join(programs.source, "docs/man")
+    for name in os.listdir(templates):
+        page = name.removesuffix(".scd.in")
+        assert os.path.getsize(os.path.join(bundle, f"share/man/man{page[-1]}", page)) > 0
+    for name in ("bash-completion/completions/snapctl", "bash-completion/completions/snapinit",
+                 "zsh/site-functions/_snapctl", "fish/vendor_completions.d/snapctl.fish"):
+        assert os.path.getsize(os.path.join(bundle, "share", name)) > 0
+
+
+def test_both_programs_read_the_bundles_configuration(bundle):
+    if os.path.exists("/etc/snapinit.conf"):
+        pytest.skip("/etc/snapinit.conf is there and comes first")
+    path = os.path.join(bundle, "etc/snapinit.conf")
+    os.mkdir(os.path.dirname(path))
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write("grace = 7s\nlog-level = loud\n")
+        for command in (["bin/snapctl", "config"], ["bin/snapinit", "true"]):
+            done = subprocess.run([os.path.join(bundle, command[0]), *command[1:]],
+                                  capture_output=True, text=True, check=False)
+            assert done.returncode != 0 and f"{path}:2: 'loud'" in done.stderr
+        with open(path, "w", encoding="ascii") as file:
+            file.write("grace = 7s\n")
+        told = json.loads(subprocess.run([os.path.join(bundle, "bin/snapctl"), "config", "--json"],
+                                         capture_output=True, check=True).stdout)
+        assert told["file"] == path
+        assert {"name": "grace", "value": "7s", "origin": "file", "where": f"{path}:1"} in told["settings"]
+    finally:
+        shutil.rmtree(os.path.dirname(path))
