@@ -540,11 +540,35 @@ static void shorten_deadline(struct supervisor *s, uint64_t timeout_ms)
 		s->deadline_ns = deadline;
 }
 
+/* the first is held, and there is a grace to be shortened */
+static bool is_second_wish(const struct supervisor *s, int sig)
+{
+	return s->options->grace_ms > 0 && asks_to_end(s, sig) && held_wish(s) > 0;
+}
+
+/* nothing is taken back any more: what is stopped or has holes in its memory dies as well */
+ACTION(act_mend_terminate)
+{
+	if (!is_second_wish(s, e->sig))
+		return act_hold(s, e);
+	if (s->options->capture == CAPTURE_EXIT)
+		s->forced_status = 128 + e->sig;
+	s->engine_status = 128 + SIGKILL;
+	s->capture_over = true;
+	s->ops->kill_worker(s->world);
+	return kill_all(s, "asked to end for the second time");
+}
+
 /* held like any signal, but who wants us to end does not wait for a long dump */
 ACTION(act_frozen_terminate)
 {
 	uint64_t half_ms = s->options->grace_ms / 2;
 
+	if (is_second_wish(s, e->sig)) {
+		(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d came first", e->sig);
+		log_capture_failed(s);
+		return act_mend_terminate(s, e);
+	}
 	if (asks_to_end(s, e->sig)) {
 		s->ops->stop_worker(s->world);
 		shorten_deadline(s, half_ms > 0 ? half_ms : FROZEN_TERMINATE_MS);

@@ -62,6 +62,7 @@ ACTION(act_ended_late);
 ACTION(act_ended_worker_exit);
 
 /* mending */
+ACTION(act_mend_terminate);
 ACTION(act_mend_engine_ended);
 ACTION(act_mended);
 ACTION(act_recovered);

@@ -160,7 +160,7 @@ static int op_start_probe(void *world, struct snap_error *err)
 	return start_worker(world, WORKER_PROBE, NULL, err);
 }
 
-/* plain mode, the child runs: descriptors and a folder of its are not for us to hold on to */
+/* plain mode: descriptors and a folder that the command has are not for us to hold on to */
 static void let_go(const struct init *init)
 {
 	const int ours[] = {init->log_fd, init->signals.fd, init->loop.epoll_fd, init->engine.fd};
@@ -394,8 +394,11 @@ static bool worker_leaves_criu_in_tree(const struct init *init)
 static void say_farewell(struct init *init)
 {
 	int sig = signal_map_get(&init->options->rewrite, SIGTERM);
+	enum supervisor_state state = init->supervisor.state;
 
-	if (init->options->own_session && sig > 0)
+	/* a tree that is being captured gets no signal of ours */
+	if (init->options->own_session && sig > 0 &&
+	    (state == STATE_SERVING || state == STATE_STOPPING))
 		op_signal_engine(init, sig);
 }
 
@@ -651,6 +654,8 @@ static int set_up(struct init *init, struct snap_error *err)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot watch for signals");
 	set_up_control(init);
 	r = options->snapshot ? set_up_snapshot_mode(init, err) : 0;
+	if (options->pause)
+		let_go(init);
 	return r < 0 ? r : set_up_environment(init, err);
 }
 

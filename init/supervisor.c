@@ -232,7 +232,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_MENDING] = {
-		[EVENT_TERMINATE]   = act_hold,
+		[EVENT_TERMINATE]   = act_mend_terminate,
 		[EVENT_SIGNAL]      = act_hold,
 		[EVENT_ENGINE_EXIT] = act_mend_engine_ended,
 		[EVENT_WORKER_EXIT] = act_nothing,
@@ -252,7 +252,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_RECOVERING] = {
-		[EVENT_TERMINATE]   = act_hold,
+		[EVENT_TERMINATE]   = act_mend_terminate,
 		[EVENT_SIGNAL]      = act_hold,
 		[EVENT_ENGINE_EXIT] = act_mend_engine_ended,
 		[EVENT_WORKER_EXIT] = act_not_recovered,

@@ -106,6 +106,30 @@ def test_second_wish_to_end_kills_a_woken_engine(bench, good, second):
         assert not start.records("boot.cold"), start.tail()
 
 
+def test_second_wish_to_end_does_not_wait_for_a_dump_that_hangs(bench):
+    """The store is as after a KILL from outside: no snapshot, and a lease until it runs out."""
+    if not bench.programs.has_faults():
+        pytest.skip("this build has no fault points")
+    engine = engines.signal_service(bench.programs)
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="first-boot", env={"SNAPINIT_FAULT": "capture.freeze=hang"},
+                     extra=("--log-level", "debug", *GRACE)) as start:
+        wait_state(start, "frozen")
+        start.signal(signal.SIGTERM)
+        start.signal(signal.SIGUSR1)
+        wait_until("the first TERM", lambda: not int(status_field(start.pid, "ShdPnd") or "0", 16), 5)
+        start.signal(signal.SIGTERM)
+        assert start.wait_exit() == 137
+        assert len(start.records("capture.failed")) == 1, start.tail()
+        assert heard(start) == []
+    assert not os.path.lexists(os.path.join(store, "current"))
+    os.unlink(os.path.join(store, "lease"))
+    with bench.start(store, engine, capture="first-boot") as start:
+        done = start.wait_record("capture.done", "capture.failed", seconds=60)
+        assert done["event"] == "capture.done", start.tail()
+    assert sorted(name for name in os.listdir(store) if name.startswith("gen-")) == [done["snapshot"]]
+
+
 def test_what_a_woken_engine_leaves_has_its_grace(bench, good):
     engine, store, answer = good
     with bench.start(store, engine, extra=("--grace", "500ms", "-e", "137")) as start:

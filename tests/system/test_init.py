@@ -987,6 +987,19 @@ def test_term_while_frozen_waits_for_the_thaw(start, tmp_path):
     assert run.wait() == 31
 
 
+def test_second_term_while_frozen_kills_at_once(start, tmp_path):
+    run = capture(start, tmp_path, "done", "--grace", "10m", env={"gate": "1"})
+    engine = run.note("frozen")
+    run.kill(signal.SIGTERM)
+    assert run.note("asked")
+    assert is_alive(engine)
+    run.kill(signal.SIGTERM)
+    assert run.wait() == 137
+    assert not is_alive(engine)
+    assert run.events().count("capture.failed") == 1
+    assert run.events().count("boot.cold") == 1
+
+
 @pytest.mark.parametrize("scenario", ["dies-dirty", "thaws-dirty", "fails-dirty"])
 def test_tree_that_is_not_whole_runs_only_after_its_recovery(start, tmp_path, scenario):
     run = capture(start, tmp_path, scenario, env={"FAKE_RECOVER": "done"})

@@ -845,7 +845,6 @@ static void test_wish_to_end_waits_for_the_recovery(void **state)
 	happen_with(&b, EVENT_WORKER_EXIT, 0, SIGNALED(9));
 	happen(&b, EVENT_CLEAN);
 	in_state(&b, STATE_RECOVERING);
-	happen(&b, EVENT_TERMINATE);
 	assert_int_equal(b.world.signals[SIGTERM], 0);
 	happen(&b, EVENT_DONE);
 	in_state(&b, STATE_STOPPING);
@@ -984,6 +983,39 @@ static void test_second_wish_to_end_shortens_the_grace(void **state)
 	in_state(&b, STATE_STOPPING);
 	happen(&b, EVENT_TERMINATE);
 	in_state(&b, STATE_KILLING);
+}
+
+static void test_second_wish_to_end_does_not_wait_for_a_capture(void **state)
+{
+	static const enum supervisor_state states[] = {STATE_FROZEN, STATE_MENDING,
+						       STATE_RECOVERING};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(states); i++) {
+		struct bench b;
+
+		assert_true(go_to(&b, &first_boot, states[i]));
+		happen(&b, EVENT_TERMINATE);
+		in_state(&b, states[i]);
+		happen(&b, EVENT_SIGNAL);
+		in_state(&b, states[i]);
+		happen(&b, EVENT_TERMINATE);
+		in_state(&b, STATE_KILLING);
+		assert_int_equal(b.world.signals[SIGTERM] + b.world.resumes, 0);
+		happen_with(&b, EVENT_ENGINE_EXIT, 0, SIGNALED(9));
+		happen(&b, EVENT_CLEAN);
+		happen(&b, EVENT_DRAINED);
+		in_state(&b, STATE_GONE);
+		assert_int_equal(supervisor_exit_status(&b.s), 137);
+		assert_int_equal(b.world.boots, 1);
+
+		/* without one there is nothing to shorten */
+		assert_true(go_to(&b, &first_boot, states[i]));
+		b.options.grace_ms = 0;
+		happen(&b, EVENT_TERMINATE);
+		happen(&b, EVENT_TERMINATE);
+		in_state(&b, states[i]);
+	}
 }
 
 static void test_without_a_grace_every_signal_is_only_passed_on(void **state)
@@ -1128,6 +1160,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_capture_is_made_when_asked_for),
 		cmocka_unit_test(test_capture_is_not_made_of_what_cannot_wake),
 		cmocka_unit_test(test_second_wish_to_end_shortens_the_grace),
+		cmocka_unit_test(test_second_wish_to_end_does_not_wait_for_a_capture),
 		cmocka_unit_test(test_without_a_grace_every_signal_is_only_passed_on),
 		cmocka_unit_test(test_what_is_left_has_the_rest_of_the_grace),
 		cmocka_unit_test(test_rewritten_signals),
