@@ -228,9 +228,10 @@ static int check_command(struct init_options *options, struct snap_error *err)
 		return 0;
 	if (!argv[0])
 		return snap_fail(err, SNAP_E_USAGE, EINVAL, "no command given");
-	/* "PROGRAM -- ARGS" is how tini's own usage line has it, and getopt takes it */
+	/* "PROGRAM -- ARGS" is how tini's own usage line has it; getopt takes the first -- there is
+	 */
 	if ((options->dialect == DIALECT_TINI || options->dialect == DIALECT_CATATONIT) &&
-	    argv[1] && strcmp(argv[1], "--") == 0) {
+	    strcmp(argv[-1], "--") != 0 && argv[1] && strcmp(argv[1], "--") == 0) {
 		argv[1] = argv[0];
 		options->argv++;
 	}

@@ -526,6 +526,20 @@ def standing_with_c(bench, init, options):
     return standing_of(bench.start(init, *options, "--", PRINTER).must_say("ready"))
 
 
+@case("`--docker-init-compat=dumb-init`: the command leads", {"*": "a session"}, ["snapinit"],
+      {"*": ["--docker-init-compat=dumb-init"]})
+def standing_in_dialect(bench, init, options):
+    return standing_of(bench.start(init, *options, "--", PRINTER).must_say("ready"))
+
+
+@case("`--docker-init-compat -g echo -- x`, and an unknown option", {"*": "x; 1"}, ["snapinit"],
+      {"*": ["--docker-init-compat"]})
+def dialect_of_docker(bench, init, options):
+    run = bench.start(init, *options, "-g", "echo", "--", "x")
+    run.wait()
+    return f"{run.output().strip()}; {bench.start(init, *options, '-z', 'true').wait()}"
+
+
 # --- rewriting ---
 
 
@@ -932,6 +946,13 @@ def without_dashes(bench, init, options):
     run = bench.start(init, "sh", "-c", "exit 7")
     status = run.wait()
     return "runs" if status == "7" else f"refused, {status}"
+
+
+@case("`-- echo -- x`", {"*": "-- x"})
+def dashes_twice(bench, init, options):
+    run = bench.start(init, "--", "echo", "--", "x")
+    run.wait()
+    return run.output().strip()
 
 
 @case("`echo -- x`, without `--` before it", {"*": "-- x", "tini": "x", "catatonit": "x"})

@@ -317,6 +317,11 @@ static void test_dashes_behind_the_program_are_tinis(void **state)
 	assert_string_equal(options.argv[0], "cmd");
 	assert_string_equal(options.argv[1], "-x");
 	assert_string_equal(options.argv[2], "--");
+	/* only the first is the init's */
+	assert_int_equal(PARSE_AS("tini", W("--"), W("cmd"), W("--")), 0);
+	assert_string_equal(options.argv[1], "--");
+	assert_int_equal(PARSE_AS("tini", W("-g"), W("--"), W("cmd"), W("--")), 0);
+	assert_string_equal(options.argv[1], "--");
 	assert_int_equal(PARSE_AS("dumb-init", W("cmd"), W("--")), 0);
 	assert_string_equal(options.argv[1], "--");
 	assert_int_equal(PARSE(W("cmd"), W("--")), 0);
