@@ -15,11 +15,10 @@
 
 #include "common/error.h"
 
-#define MANIFEST_SCHEMA	  1
-#define MANIFEST_SIZE_MAX (16U << 20) /* bytes of JSON: 50,000 files of 200 characters fit */
-#define MANIFEST_VALUES_MAX \
-	(1U << 20)		   /* JSON values in all: a parsed one takes 50 bytes and more */
-#define MANIFEST_ITEMS_MAX  65536U /* entries in any one list */
+#define MANIFEST_SCHEMA	    1
+#define MANIFEST_SIZE_MAX   (16U << 20)	 /* bytes of JSON: 50,000 files of 200 characters fit */
+#define MANIFEST_MEMORY_MAX (80U << 20)	 /* bytes that its values take when read */
+#define MANIFEST_ITEMS_MAX  65536U	 /* entries in any one list */
 #define MANIFEST_STRING_MAX (128U << 10) /* one argument: MAX_ARG_STRLEN */
 #define MANIFEST_ANSWER_MAX (1U << 20)	 /* the oracle's answer: engine_ask_oracle()'s limit */
 

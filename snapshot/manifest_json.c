@@ -23,12 +23,20 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "snapshot/digest.h"
 #include "snapshot/manifest.h"
 #include "snapshot/rule.h"
 
 #define DEPTH_MAX      8 /* ours is 4 deep; unknown members may be a little deeper */
 #define NAME_MAX_BYTES 256
-#define PID_LIMIT      4194304 /* PID_MAX_LIMIT of 64-bit kernels */
+#define SEAL_DIGITS    32
+
+/* what jansson takes for a value, a string, a member of an object, an object; measured */
+#define VALUE_BYTES  40U
+#define STRING_BYTES 40U
+#define MEMBER_BYTES 48U
+#define OBJECT_BYTES 200U
+#define PID_LIMIT    4194304 /* PID_MAX_LIMIT of 64-bit kernels */
 
 enum field_type {
 	FIELD_STRING,  /* char * */
@@ -142,7 +150,7 @@ static const struct field listener_fields[] = {
 };
 
 static const struct field image_fields[] = {
-	STRING(manifest_image, name, PATH_MAX, rule_relative_path),
+	STRING(manifest_image, name, PATH_MAX, rule_image),
 	BYTES(manifest_image, size),
 	AT(FIELD_HEX, manifest_image, digest, .length = 32),
 	END,
@@ -487,39 +495,45 @@ static int read_object(struct place *place, const json_t *json, const struct fie
 	return 0;
 }
 
-/* how many values and how deep, before jansson allocates for each; false: too much */
+/*
+ * How much jansson will allocate and how deep it will go, before it does: it builds the whole tree
+ * first. False: more than a manifest may take.
+ */
 static bool is_measured(const char *text, size_t size)
 {
-	size_t values = 1, depth = 0;
+	size_t bytes = VALUE_BYTES, depth = 0;
 	bool in_string = false;
 
 	for (size_t i = 0; i < size; i++) {
 		char c = text[i];
 
 		if (in_string) {
+			bytes++;
 			if (c == '\\')
 				i++;
 			else if (c == '"')
 				in_string = false;
-			continue;
-		}
-		if (c == '"')
+		} else if (c == '"') {
+			bytes += STRING_BYTES;
 			in_string = true;
-		else if ((c == ']' || c == '}') && depth > 0)
+		} else if (c == '[' || c == '{') {
+			bytes += VALUE_BYTES + (c == '{' ? OBJECT_BYTES : 0);
+			depth++;
+		} else if ((c == ']' || c == '}') && depth > 0) {
 			depth--;
-		else if (c == '[' || c == '{')
-			depth++, values++;
-		else if (c == ',')
-			values++;
-		if (depth > DEPTH_MAX || values > MANIFEST_VALUES_MAX)
+		} else if (c == ',' || c == ':') {
+			bytes += c == ',' ? VALUE_BYTES : MEMBER_BYTES;
+		}
+		if (depth > DEPTH_MAX || bytes > MANIFEST_MEMORY_MAX)
 			return false;
 	}
 	return true;
 }
 
 /* what a snapshot may need of its reader; one that does not know it must not wake it */
-#define REQUIRES_PAGES "pages" /* content of memory lies in pages.map and pages.dat */
-#define REQUIRES_XCOMP "xcomp" /* processes get permissions, threads tile configurations back */
+#define REQUIRES_PAGES "pages"	/* content of memory lies in pages.map and pages.dat */
+#define REQUIRES_XCOMP "xcomp"	/* processes get permissions, threads tile configurations back */
+#define REQUIRES_SEAL  "digest" /* so that damage cannot make the digest a member that is absent */
 
 static int check_requirement(struct place *place, const json_t *need, size_t i)
 {
@@ -528,7 +542,8 @@ static int check_requirement(struct place *place, const json_t *need, size_t i)
 		return place_fail(place, "not a string");
 	}
 	if (strcmp(json_string_value(need), REQUIRES_PAGES) == 0 ||
-	    strcmp(json_string_value(need), REQUIRES_XCOMP) == 0)
+	    strcmp(json_string_value(need), REQUIRES_XCOMP) == 0 ||
+	    strcmp(json_string_value(need), REQUIRES_SEAL) == 0)
 		return 0;
 	(void)snap_fail(place->err, SNAP_E_INCOMPATIBLE, 0,
 			"manifest requires '%.64s', which this snapinit does not know",
@@ -562,6 +577,61 @@ static int check_readable(struct place *place, const json_t *json)
 	}
 	place_leave(place, mark);
 	return 0;
+}
+
+static bool requires_seal(const json_t *json)
+{
+	const json_t *needs = json_object_get(json, "requires");
+
+	for (size_t i = 0; i < json_array_size(needs); i++) {
+		if (strcmp(json_string_value(json_array_get(needs, i)), REQUIRES_SEAL) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* bytes of text in front of the digest's digits; 0 when it is not the last member */
+static size_t sealed_bytes(const char *text, size_t size, const char *digits)
+{
+	static const char blanks[] = " \t\r\n";
+	size_t n = strlen(digits);
+	int braces = 0;
+
+	while (size > 0 && (strchr(blanks, text[size - 1]) || (text[size - 1] == '}' && !braces)))
+		braces += text[--size] == '}';
+	if (size < n + 2 || braces == 0 || text[size - 1] != '"' ||
+	    memcmp(text + size - 1 - n, digits, n) != 0 || text[size - 2 - n] != '"')
+		return 0;
+	return size - 1 - n;
+}
+
+/*
+ * A flipped bit may leave JSON that every rule allows, of another port or another answer. The
+ * digest is over the very bytes, for whoever writes a manifest by hand may leave it out.
+ */
+static int check_seal(struct place *place, const json_t *json, const char *text, size_t size)
+{
+	const json_t *seal = json_object_get(json, "digest");
+	char digits[SEAL_DIGITS + 1], found[SEAL_DIGITS + 1];
+	static const struct field field = {.length = SEAL_DIGITS};
+	size_t n;
+	int r;
+
+	if (!seal && !requires_seal(json))
+		return 0;
+	(void)place_enter(place, "digest");
+	if (!seal)
+		return place_fail(place, "missing");
+	r = read_hex(place, seal, &field, digits);
+	if (r < 0)
+		return r;
+	n = sealed_bytes(text, size, digits);
+	if (n == 0)
+		return place_fail(place, "not the last member");
+	data_digest(text, n, found);
+	if (strcmp(found, digits) == 0)
+		return 0;
+	return place_fail(place, "%s, but the text has %s: it was changed", digits, found);
 }
 
 /* page content elsewhere means that CRIU's images alone would restore zeros */
@@ -614,6 +684,19 @@ static int check_xcomp(struct place *place, const struct manifest *m)
 	return r;
 }
 
+/* a name twice would be copied over itself */
+static int check_images(struct place *place, const struct manifest *m)
+{
+	for (size_t i = 1; i < m->n_images; i++) {
+		if (strcmp(m->images[i - 1].name, m->images[i].name) >= 0) {
+			(void)place_enter(place, "images");
+			(void)place_enter_item(place, i);
+			return place_fail(place, "not in ascending order");
+		}
+	}
+	return 0;
+}
+
 static int check_listeners(struct place *place, const struct manifest *m)
 {
 	for (size_t i = 0; i < m->n_listeners; i++) {
@@ -655,7 +738,9 @@ static int check_relations(struct place *place, const struct manifest *m)
 			return place_fail(place, "not in ascending order");
 		}
 	}
-	r = check_pages(place, m);
+	r = check_images(place, m);
+	if (r == 0)
+		r = check_pages(place, m);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < m->n_pids; i++)
@@ -688,8 +773,8 @@ int manifest_parse(const char *text, size_t size, struct manifest *ret, struct s
 	if (size > MANIFEST_SIZE_MAX)
 		return place_fail(&place, "larger than %u bytes", MANIFEST_SIZE_MAX);
 	if (!is_measured(text, size))
-		return place_fail(&place, "more than %u values or %d levels", MANIFEST_VALUES_MAX,
-				  DEPTH_MAX);
+		return place_fail(&place, "takes more than %u MiB of memory or %d levels",
+				  MANIFEST_MEMORY_MAX >> 20, DEPTH_MAX);
 	json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
 	if (!json) {
 		make_printable(why.text);
@@ -702,6 +787,8 @@ int manifest_parse(const char *text, size_t size, struct manifest *ret, struct s
 		r = read_object(&place, json, manifest_fields, (char *)&m);
 	if (r == 0)
 		r = check_relations(&place, &m);
+	if (r == 0)
+		r = check_seal(&place, json, text, size);
 	json_decref(json);
 	if (r == -ENOMEM)
 		(void)snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot read manifest.json");
@@ -861,10 +948,29 @@ static int add_requires(json_t *json, const struct manifest *m)
 		r = write_item(needs, json_string(REQUIRES_PAGES));
 	if (r == 0 && (m->n_xcomp > 0 || m->n_tile_configs > 0))
 		r = write_item(needs, json_string(REQUIRES_XCOMP));
-	if (r == 0 && json_array_size(needs) > 0)
+	if (r == 0)
+		r = write_item(needs, json_string(REQUIRES_SEAL));
+	if (r == 0)
 		r = json_object_set(json, "requires", needs);
 	json_decref(needs);
 	return r;
+}
+
+/* the last member, and its value is over all text in front of it */
+static int add_seal(json_t *json)
+{
+	char digits[SEAL_DIGITS + 1];
+
+	(void)snprintf(digits, sizeof(digits), "%0*d", SEAL_DIGITS, 0);
+	return json_object_set_new(json, "digest", json_string(digits));
+}
+
+static void seal(char *text)
+{
+	char *digits = strrchr(text, '"') - SEAL_DIGITS, found[SEAL_DIGITS + 1];
+
+	data_digest(text, (size_t)(digits - text), found);
+	memcpy(digits, found, SEAL_DIGITS);
 }
 
 int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_size,
@@ -874,7 +980,7 @@ int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_size,
 	json_t *json = write_object(&place, manifest_fields, (const char *)m);
 	char *text;
 
-	if (json && add_requires(json, m) < 0) {
+	if (json && (add_requires(json, m) < 0 || add_seal(json) < 0)) {
 		json_decref(json);
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write manifest.json");
 	}
@@ -893,6 +999,7 @@ int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_size,
 	text = text ? add_newline(text) : NULL;
 	if (!text)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write manifest.json");
+	seal(text);
 	*ret_size = strlen(text);
 	*ret_text = text;
 	return 0;

@@ -68,6 +68,22 @@ const char *rule_relative_path(const char *text)
 	return check_components(text);
 }
 
+const char *rule_image(const char *text)
+{
+	static const char *const folders[] = {"criu/", "files/"};
+	const char *complaint = rule_relative_path(text);
+
+	if (complaint)
+		return complaint;
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+		size_t n = strlen(folders[i]);
+
+		if (strncmp(text, folders[i], n) == 0 && !strchr(text + n, '/'))
+			return NULL;
+	}
+	return strcmp(text, "pages.map") == 0 ? NULL : "neither pages.map nor in criu/ or files/";
+}
+
 const char *rule_env_name(const char *text)
 {
 	if (text[0] == '\0')

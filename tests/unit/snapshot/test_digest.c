@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -69,12 +70,40 @@ static void test_links_and_odd_files_are_refused(void **state)
 	sandbox_done(&box);
 }
 
+static void test_size_is_compared_before_a_byte_is_read(void **state)
+{
+	struct snap_error err = {0};
+	struct sandbox box;
+	uint64_t size;
+	char hex[33];
+	int fd;
+
+	(void)state;
+	sandbox_init(&box);
+	sandbox_put_text(&box, "f", "abc");
+	assert_int_equal(file_digest(box.fd, "f", hex, &size, NULL), 0);
+	assert_int_equal(file_verify(box.fd, "f", 3, hex, &err), 0);
+	hex[0] = hex[0] == '0' ? '1' : '0';
+	assert_int_equal(file_verify(box.fd, "f", 3, hex, &err), -EUCLEAN);
+	assert_non_null(strstr(err.msg, "'f' is damaged: digest "));
+	/* reading that would take an hour */
+	fd = openat(box.fd, "f", O_WRONLY | O_CLOEXEC);
+	if (ftruncate(fd, (off_t)1 << 40) == 0) {
+		assert_int_equal(file_verify(box.fd, "f", 3, hex, &err), -EUCLEAN);
+		assert_string_equal(err.msg, "'f' has 1099511627776 bytes, the manifest says 3");
+	}
+	assert_int_equal(err.code, SNAP_E_CORRUPT);
+	(void)close(fd);
+	sandbox_done(&box);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_digests_are_those_of_xxh128sum),
 		cmocka_unit_test(test_one_changed_bit_of_a_large_file_shows),
 		cmocka_unit_test(test_links_and_odd_files_are_refused),
+		cmocka_unit_test(test_size_is_compared_before_a_byte_is_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,11 +83,15 @@ static const struct bad_case bad_cases[] = {
 	{"listener-address-other-family", "manifest.json: listeners[1].address: not a numeric tcp6", 0},
 	{"image-name-absolute", "manifest.json: images[1].name: not a relative path", 0},
 	{"image-name-dotdot", "manifest.json: images[1].name: has a '.' or '..' component", 0},
+	{"image-name-climbs", "manifest.json: images[1].name: has a '.' or '..' component", 0},
+	{"image-in-a-deeper-folder", "manifest.json: images[1].name: neither pages.map nor in", 0},
+	{"image-is-the-manifest", "manifest.json: images[1].name: neither pages.map nor in", 0},
+	{"image-twice", "manifest.json: images[1]: not in ascending order", 0},
 	{"image-digest-not-hex", "manifest.json: images[1].digest: not 32 lower case", 0},
 	{"image-digest-missing", "manifest.json: images[1].digest: missing", 0},
 	{"root_pid-not-in-pids", "manifest.json: root_pid: 999 is not in pids", 0},
 	{"pids-zero", "manifest.json: pids[0]: 0 is not within 1 and 4194304", 0},
-	{"pids-too-large", "manifest.json: pids[2]: 4194305 is not within 1 and 4194304", 0},
+	{"pids-too-large", "manifest.json: pids[1]: 4194305 is not within 1 and 4194304", 0},
 	{"pids-twice", "manifest.json: pids[1]: not in ascending order", 0},
 	{"stdio-two-entries", "manifest.json: stdio: not a list of three", 0},
 	{"stdio-is-socket", "manifest.json: stdio[1]: not of the form pipe:[N]", 0},
@@ -95,7 +99,7 @@ static const struct bad_case bad_cases[] = {
 	{"resident_bytes-is-text", "manifest.json: resident_bytes: not an integer", 0},
 	{"cold_boot_ms-negative", "manifest.json: cold_boot_ms: -1 is not within", 0},
 	{"document-is-list", "manifest.json: not an object", 0},
-	{"too-deep", "manifest.json: more than 1048576 values or 8 levels", 0},
+	{"too-deep", "manifest.json: takes more than 80 MiB of memory or 8 levels", 0},
 	{"key-twice", "duplicate object key", 0},
 	{"nul-in-string", "manifest.json: no JSON", 0},
 	{"truncated", "manifest.json: no JSON", 0},
@@ -104,6 +108,17 @@ static const struct bad_case bad_cases[] = {
 	{"empty", "manifest.json: no JSON", 0},
 	{"comment", "manifest.json: no JSON", 0},
 	{"not-utf8", "manifest.json: no JSON", 0},
+	{"nul-byte", "manifest.json: no JSON", 0},
+	{"utf-16", "manifest.json: no JSON", 0},
+	{"nan", "manifest.json: no JSON", 0},
+	{"infinity", "manifest.json: no JSON", 0},
+	{"number-2-to-63", "manifest.json: no JSON", 0},
+	{"key-twice-in-object", "duplicate object key", 0},
+	{"resident_bytes-is-real", "manifest.json: resident_bytes: not an integer", 0},
+	{"digest-of-other-text", "but the text has", 0},
+	{"digest-short", "manifest.json: digest: not 32 lower case hex digits", 0},
+	{"digest-missing", "manifest.json: digest: missing", 0},
+	{"digest-not-last", "manifest.json: digest: not the last member", 0},
 };
 
 /* clang-format on */
@@ -232,6 +247,15 @@ static void test_absent_optional_fields_stay_empty(void **state)
 	manifest_done(&m);
 }
 
+/* requires and digest are the last members */
+static void cut_seal(char *text)
+{
+	char *requires = strstr(text, ",\n \"requires\"");
+
+	assert_non_null(requires);
+	*requires = '\0';
+}
+
 static void test_unknown_members_are_ignored(void **state)
 {
 	snap_cleanup_free char *text = NULL, *more = NULL;
@@ -241,9 +265,34 @@ static void test_unknown_members_are_ignored(void **state)
 	(void)state;
 	sample_manifest(&m);
 	assert_int_equal(manifest_format(&m, &text, &size, NULL), 0);
-	assert_true(asprintf(&more, "{\"later\":{\"a\":[1,2]},\"requires\":[],%s", text + 1) > 0);
+	cut_seal(text);
+	assert_true(asprintf(&more, "{\"later\":{\"a\":[1,2]},\"requires\":[],%s}", text + 1) > 0);
 	assert_int_equal(manifest_parse(more, strlen(more), &again, NULL), 0);
 	manifest_done(&again);
+	manifest_done(&m);
+}
+
+static void test_every_flipped_bit_is_refused(void **state)
+{
+	snap_cleanup_free char *text = NULL;
+	struct manifest m, again;
+	size_t size;
+
+	(void)state;
+	sample_manifest(&m);
+	assert_int_equal(manifest_format(&m, &text, &size, NULL), 0);
+	for (size_t i = 0; i < size * 8; i++) {
+		char byte = text[i / 8];
+
+		text[i / 8] = (char)(byte ^ 1 << i % 8);
+		/* behind the digest are blanks, and one is as good as another */
+		if (manifest_parse(text, size, &again, NULL) == 0) {
+			if (i / 8 < size - 4)
+				fail_msg("bit %zu of byte %zu", i % 8, i / 8);
+			manifest_done(&again);
+		}
+		text[i / 8] = byte;
+	}
 	manifest_done(&m);
 }
 
@@ -345,7 +394,7 @@ static void test_millions_of_values_are_refused_before_they_are_built(void **sta
 	text[1] = '1';
 	text[size - 1] = ']';
 	assert_true(manifest_parse(text, size, &m, &err) < 0);
-	assert_string_equal(err.msg, "manifest.json: more than 1048576 values or 8 levels");
+	assert_string_equal(err.msg, "manifest.json: takes more than 80 MiB of memory or 8 levels");
 	assert_true(manifest_parse(text, size + 1, &m, &err) < 0);
 	assert_string_equal(err.msg, "manifest.json: larger than 16777216 bytes");
 	free(text);
@@ -425,6 +474,7 @@ int main(void)
 		cmocka_unit_test(test_saved_is_byte_for_byte_what_was_loaded),
 		cmocka_unit_test(test_absent_optional_fields_stay_empty),
 		cmocka_unit_test(test_unknown_members_are_ignored),
+		cmocka_unit_test(test_every_flipped_bit_is_refused),
 		cmocka_unit_test(test_what_load_would_refuse_is_not_saved),
 		cmocka_unit_test(test_text_that_is_no_utf8_is_named),
 		cmocka_unit_test(test_list_of_65537_entries_is_refused),
