@@ -394,16 +394,15 @@ static int get_tables(const uint8_t *at, struct page_map *map)
 	return 0;
 }
 
-int page_map_parse(const void *data, size_t size, struct page_map *ret, struct snap_error *err)
+/* counts into *ret, no tables yet; n bytes at `at` of a file of size bytes are there */
+static int parse_header(const uint8_t *at, size_t n, size_t size, struct page_map *ret,
+			XXH128_hash_t *ret_checksum, struct snap_error *err)
 {
-	const uint8_t *at = data;
-	struct page_map map = {0};
-	XXH128_hash_t checksum;
 	struct header header;
 	int r;
 
-	if (size < HEADER_BYTES)
-		return REFUSE(err, "%zu bytes are no header", size);
+	if (n < HEADER_BYTES)
+		return REFUSE(err, "%zu bytes are no header", n);
 	if (memcmp(at, MAGIC, MAGIC_BYTES) != 0)
 		return REFUSE(err, "no page map, the magic is missing");
 	at += MAGIC_BYTES;
@@ -411,21 +410,34 @@ int page_map_parse(const void *data, size_t size, struct page_map *ret, struct s
 	r = check_header(&header, err);
 	if (r < 0)
 		return r;
+	*ret = (struct page_map){
+		.n_spaces = header.n_spaces,
+		.n_chunks = header.n_chunks,
+		.n_extents = header.n_extents,
+		.n_regions = header.n_regions,
+		.data_bytes = header.data_bytes,
+	};
+	if (size != file_bytes(ret))
+		return REFUSE(err, "%zu bytes, its tables need %zu", size, file_bytes(ret));
+	*ret_checksum = header.checksum;
+	return 0;
+}
 
-	map.n_spaces = header.n_spaces;
-	map.n_chunks = header.n_chunks;
-	map.n_extents = header.n_extents;
-	map.n_regions = header.n_regions;
-	map.data_bytes = header.data_bytes;
-	if (size != file_bytes(&map))
-		return REFUSE(err, "%zu bytes, its tables need %zu", size, file_bytes(&map));
+int page_map_parse(const void *data, size_t size, struct page_map *ret, struct snap_error *err)
+{
+	XXH128_hash_t checksum, wanted;
+	struct page_map map;
+	int r = parse_header(data, size, size, &map, &wanted, err);
+
+	if (r < 0)
+		return r;
 	r = map_checksum(data, size, &checksum, err);
 	if (r < 0)
 		return r;
-	if (!XXH128_isEqual(checksum, header.checksum))
+	if (!XXH128_isEqual(checksum, wanted))
 		return REFUSE(err, "its checksum differs");
 
-	r = get_tables(at, &map);
+	r = get_tables((const uint8_t *)data + HEADER_BYTES, &map);
 	if (r < 0)
 		(void)snap_fail(err, SNAP_E_INTERNAL, -r, "cannot read '%s'", PAGES_MAP_NAME);
 	else
@@ -454,9 +466,13 @@ static int read_map(int gen_fd, uint8_t **ret_data, size_t *ret_size, struct sna
 {
 	snap_cleanup_close int fd = FD_NONE;
 	snap_cleanup_free uint8_t *data = NULL;
+	uint8_t head[HEADER_BYTES];
+	XXH128_hash_t checksum;
+	struct page_map counts;
 	struct stat st;
 	size_t size;
 	ssize_t n;
+	int r;
 
 	/* O_NONBLOCK: a FIFO in its place must not hold up the wake */
 	fd = openat(gen_fd, PAGES_MAP_NAME,
@@ -472,10 +488,15 @@ static int read_map(int gen_fd, uint8_t **ret_data, size_t *ret_size, struct sna
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EFBIG, "'%s' is larger than %zu bytes",
 				       PAGES_MAP_NAME, FILE_BYTES_MAX);
 	size = (size_t)st.st_size;
+	/* the header first: what makes no sense is not worth the memory */
+	n = io_pread_full(fd, head, sizeof(head), 0);
+	r = n < 0 ? 0 : parse_header(head, (size_t)n, size, &counts, &checksum, err);
+	if (r < 0)
+		return r;
 	data = malloc(size + 1);
 	if (!data)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot read '%s'", PAGES_MAP_NAME);
-	n = io_read_full(fd, data, size);
+	n = n < 0 ? n : io_read_full(fd, data, size);
 	if (n < 0)
 		return snap_fail(err, SNAP_E_CORRUPT, (int)-n, "cannot read '%s'", PAGES_MAP_NAME);
 	*ret_size = (size_t)n;
