@@ -129,6 +129,20 @@ void store_close(struct store *store)
 	store->fd = fd_close(store->fd);
 }
 
+/* the errno of openat(); what stands there may be no file at all */
+static int fail_current(const struct store *store, int errnum, struct snap_error *err)
+{
+	struct stat st;
+
+	if (errnum == ENOENT)
+		return snap_fail_plain(err, SNAP_E_NO_SNAPSHOT, ENOENT,
+				       "store '%s' has no current snapshot", store->path);
+	if (fstatat(store->fd, CURRENT_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG,
+				       "'%s/current' is no regular file", store->path);
+	return snap_fail(err, SNAP_E_CORRUPT, errnum, "cannot open '%s/current'", store->path);
+}
+
 int store_current(const struct store *store, char ret_name[STORE_NAME_MAX], struct snap_error *err)
 {
 	snap_cleanup_close int fd = FD_NONE;
@@ -139,18 +153,14 @@ int store_current(const struct store *store, char ret_name[STORE_NAME_MAX], stru
 
 	fd = openat(store->fd, CURRENT_NAME,
 		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT) {
-		(void)snap_fail(err, SNAP_E_NO_SNAPSHOT, 0, "store '%s' has no current snapshot",
-				store->path);
-		return -ENOENT;
-	}
-	if (fd < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s/current'",
-				 store->path);
-	r = trusted_check_fd(fd, CURRENT_NAME, err);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail_current(store, errno, err);
+	if (!S_ISREG(st.st_mode))
+		return fail_current(store, EBADMSG, err);
+	r = trusted_check(&st, CURRENT_NAME, err);
 	if (r < 0)
 		return r;
-	n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? io_read_full(fd, text, sizeof(text)) : -1;
+	n = io_read_full(fd, text, sizeof(text));
 	if (n >= 2 && (size_t)n < sizeof(text) && text[n - 1] == '\n') {
 		text[n - 1] = '\0';
 		if (strlen(text) == (size_t)n - 1 && store_name_is_valid(text)) {
@@ -340,7 +350,7 @@ static int collect_temporary(int dir_fd, const char *name, void *arg)
 	(void)arg;
 	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
 		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-			(void)unlinkat(dir_fd, name, 0);
+			(void)folder_remove(dir_fd, name);
 	}
 	return 0;
 }
