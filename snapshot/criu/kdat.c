@@ -221,13 +221,17 @@ static int probe_into(const char *dir, const struct criu_program *program, bool 
 static int keep(const struct store *store, const char *key, const char *data, size_t size,
 		struct snap_error *err)
 {
+	snap_cleanup_close int kdat_fd = FD_NONE;
 	snap_cleanup_close int key_fd = FD_NONE;
 	char dir[80], digest[DIGEST_HEX + 1];
 	int r;
 
 	(void)snprintf(dir, sizeof(dir), "kdat/%s", key);
-	if ((mkdirat(store->fd, "kdat", 0700) < 0 && errno != EEXIST) ||
-	    (mkdirat(store->fd, dir, 0700) < 0 && errno != EEXIST))
+	/* not by its path: kdat may be a link to elsewhere, where nothing shall be made */
+	if (mkdirat(store->fd, "kdat", 0700) < 0 && errno != EEXIST)
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot make 'kdat'");
+	kdat_fd = openat(store->fd, "kdat", FOLDER_FLAGS);
+	if (kdat_fd < 0 || (mkdirat(kdat_fd, key, 0700) < 0 && errno != EEXIST))
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot make '%s'", dir);
 	key_fd = open_key(store, key);
 	if (key_fd < 0)
