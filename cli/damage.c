@@ -14,6 +14,7 @@
 #include "snapshot/beneath.h"
 #include "snapshot/digest.h"
 #include "snapshot/folder.h"
+#include "snapshot/images.h"
 #include "snapshot/pages/chunk.h"
 #include "snapshot/pages/map.h"
 
@@ -79,28 +80,34 @@ static int check_image(int gen_fd, const struct manifest_image *image, uid_t own
 		return damage_add(damage, image->name,
 				  fd == -ENOENT ? "is missing" : "cannot be opened");
 	damage->files++;
+	if (!S_ISREG(st.st_mode))
+		return damage_add(damage, image->name, "is no regular file");
 	r = check_rights(damage, image->name, &st, owner);
 	if (r < 0)
 		return r;
-	if (!S_ISREG(st.st_mode))
-		return damage_add(damage, image->name, "is no regular file");
-	if (file_digest(gen_fd, image->name, digest, &size, &err) < 0)
-		return damage_add(damage, image->name, err.msg);
-	damage->bytes += size;
-	if (size != image->size)
+	size = (uint64_t)st.st_size;
+	/* before a byte is read: a hole may be larger than anybody can wait for */
+	if (size != image->size) {
 		(void)snprintf(problem, sizeof(problem),
 			       "has %" PRIu64 " bytes, the manifest says %" PRIu64, size,
 			       image->size);
-	else if (strcmp(digest, image->digest) != 0)
-		(void)snprintf(problem, sizeof(problem), "has digest %s, the manifest says %s",
-			       digest, image->digest);
-	return problem[0] ? damage_add(damage, image->name, problem) : 0;
+		return damage_add(damage, image->name, problem);
+	}
+	if (file_digest(gen_fd, image->name, digest, &size, &err) < 0)
+		return damage_add(damage, image->name, err.msg);
+	damage->bytes += size;
+	if (strcmp(digest, image->digest) == 0)
+		return 0;
+	(void)snprintf(problem, sizeof(problem), "has digest %s, the manifest says %s", digest,
+		       image->digest);
+	return damage_add(damage, image->name, problem);
 }
 
 struct walk {
 	const struct manifest *m;
 	struct damage *damage;
 	const char *folder; /* "" for the generation's own */
+	uid_t owner;
 };
 
 static bool is_known(const struct manifest *m, const char *name)
@@ -112,15 +119,26 @@ static bool is_known(const struct manifest *m, const char *name)
 	return false;
 }
 
+static int check_folder(int dir_fd, const char *name, const struct walk *walk)
+{
+	struct stat st;
+
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return damage_add(walk->damage, name, "cannot be looked at");
+	if (!S_ISDIR(st.st_mode))
+		return damage_add(walk->damage, name, "is no folder");
+	return check_rights(walk->damage, name, &st, walk->owner);
+}
+
 static int check_entry(int dir_fd, const char *entry, void *arg)
 {
 	const struct walk *walk = arg;
 	bool is_top = walk->folder[0] == '\0';
 	char name[600];
 
-	(void)dir_fd;
-	if (is_top && (strcmp(entry, "manifest.json") == 0 || strcmp(entry, "criu") == 0 ||
-		       strcmp(entry, "files") == 0))
+	if (is_top && (strcmp(entry, "criu") == 0 || strcmp(entry, "files") == 0))
+		return check_folder(dir_fd, entry, walk);
+	if (is_top && strcmp(entry, "manifest.json") == 0)
 		return 0;
 	if (is_top && walk->m->pages_bytes > 0 &&
 	    (strcmp(entry, PAGES_MAP_NAME) == 0 || strcmp(entry, PAGES_DATA_NAME) == 0))
@@ -131,18 +149,19 @@ static int check_entry(int dir_fd, const char *entry, void *arg)
 		       : damage_add(walk->damage, name, "is not in the manifest");
 }
 
-static int check_strangers(int gen_fd, const struct manifest *m, struct damage *damage)
+static int check_strangers(int gen_fd, const struct manifest *m, uid_t owner, struct damage *damage)
 {
 	static const char *const folders[] = {"", "criu", "files"};
 
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-		struct walk walk = {.m = m, .damage = damage, .folder = folders[i]};
+		struct walk walk = {.m = m, .damage = damage, .folder = folders[i], .owner = owner};
 		snap_cleanup_close int fd = openat(gen_fd, i == 0 ? "." : folders[i],
 						   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		int r;
 
-		if (fd < 0 && errno == ENOENT)
-			continue; /* missing files are told by name */
+		/* told by name: missing files, and what stands there instead of a folder */
+		if (fd < 0 && i > 0)
+			continue;
 		r = fd < 0 ? -errno : folder_each(fd, check_entry, &walk);
 		if (r < 0)
 			return r;
@@ -181,7 +200,7 @@ static int check_chunks(int gen_fd, const struct page_map *map, struct damage *d
 }
 
 /* pages.map has a digest like any image; pages.dat has checksums in there */
-static int check_pages(int gen_fd, uid_t owner, struct damage *damage)
+static int check_pages(int gen_fd, const struct manifest *m, uid_t owner, struct damage *damage)
 {
 	struct snap_error err = {.code = SNAP_OK};
 	struct page_map map = {.n_chunks = 0};
@@ -193,12 +212,12 @@ static int check_pages(int gen_fd, uid_t owner, struct damage *damage)
 				  errno == ENOENT ? "is missing" : "cannot be opened");
 	damage->files++;
 	damage->bytes += (uint64_t)st.st_size;
+	if (!S_ISREG(st.st_mode))
+		return damage_add(damage, PAGES_DATA_NAME, "is no regular file");
 	r = check_rights(damage, PAGES_DATA_NAME, &st, owner);
 	if (r < 0)
 		return r;
-	if (!S_ISREG(st.st_mode))
-		return damage_add(damage, PAGES_DATA_NAME, "is no regular file");
-	if (page_map_load(gen_fd, &map, &err) < 0) {
+	if (images_load_pages(gen_fd, m, &map, &err) < 0) {
 		bool is_data = strncmp(err.msg, "'" PAGES_DATA_NAME "'",
 				       strlen("'" PAGES_DATA_NAME "'")) == 0;
 
@@ -227,9 +246,9 @@ int damage_find(int gen_fd, const struct manifest *m, struct damage *ret, struct
 	for (size_t i = 0; r == 0 && i < m->n_images; i++)
 		r = check_image(gen_fd, &m->images[i], gen.st_uid, &damage);
 	if (r == 0 && m->pages_bytes > 0)
-		r = check_pages(gen_fd, gen.st_uid, &damage);
+		r = check_pages(gen_fd, m, gen.st_uid, &damage);
 	if (r == 0)
-		r = check_strangers(gen_fd, m, &damage);
+		r = check_strangers(gen_fd, m, gen.st_uid, &damage);
 	if (r < 0) {
 		damage_done(&damage);
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot check the files");

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +12,10 @@
 
 #include "common/fd.h"
 #include "snapshot/fingerprint.h"
+#include "snapshot/folder.h"
 #include "snapshot/pages/map.h"
+
+#define STATS_NAME "stats-restore" /* CRIU leaves it here where it has no folder to work in */
 
 static int add_image(int gen_fd, const char *name, struct manifest *m, struct snap_error *err)
 {
@@ -109,36 +111,100 @@ static int check_stored(const struct manifest *m, const char **names, struct sna
 	return 0;
 }
 
-int images_verify(int gen_fd, const struct manifest *m, const atomic_bool *stop,
-		  struct snap_error *err)
+static enum images_part part_of(const char *name)
+{
+	bool is_content = strncmp(name, "criu/pages-", 11) == 0 || strncmp(name, "files/", 6) == 0;
+
+	return is_content ? IMAGES_CONTENT : IMAGES_STATE;
+}
+
+static int check_all_stored(const struct manifest *m, struct snap_error *err)
 {
 	snap_cleanup_free const char **names = calloc(m->n_images + 1, sizeof(*names));
-	int checked = names ? check_stored(m, names, err) : -ENOMEM;
 
-	if (checked < 0)
-		return names ? checked : snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
-	for (size_t i = 0; i < m->n_images; i++) {
+	return names ? check_stored(m, names, err)
+		     : snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+}
+
+struct stranger {
+	const struct manifest *m;
+	char name[NAME_MAX + 1]; /* set when there is one */
+};
+
+static int is_listed(int dir_fd, const char *entry, void *arg)
+{
+	struct stranger *stranger = arg;
+	const struct manifest *m = stranger->m;
+	char name[NAME_MAX + 8];
+	const struct manifest_image key = {.name = name};
+
+	(void)dir_fd;
+	(void)snprintf(name, sizeof(name), "criu/%s", entry);
+	if (strcmp(entry, STATS_NAME) == 0 ||
+	    (m->n_images > 0 && bsearch(&key, m->images, m->n_images, sizeof(key), compare_names)))
+		return 0;
+	(void)snprintf(stranger->name, sizeof(stranger->name), "%s", entry);
+	return -EUCLEAN;
+}
+
+/* CRIU looks for images that a dump may have or not: one of another dump would be taken for ours */
+static int check_strangers(int gen_fd, const struct manifest *m, struct snap_error *err)
+{
+	snap_cleanup_close int fd =
+		openat(gen_fd, "criu", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stranger stranger = {.m = m};
+	int r = fd < 0 ? -errno : folder_each(fd, is_listed, &stranger);
+
+	if (r == -EUCLEAN)
+		return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
+				       "'criu/%s' is not in the manifest", stranger.name);
+	return r < 0 ? snap_fail(err, SNAP_E_CORRUPT, -r, "cannot list 'criu'") : 0;
+}
+
+int images_verify(int gen_fd, const struct manifest *m, enum images_part part,
+		  const atomic_bool *stop, struct snap_error *err)
+{
+	int r = (part & IMAGES_STATE) ? check_all_stored(m, err) : 0;
+
+	if (r == 0 && (part & IMAGES_STATE))
+		r = check_strangers(gen_fd, m, err);
+	for (size_t i = 0; r == 0 && i < m->n_images; i++) {
 		const struct manifest_image *image = &m->images[i];
-		char digest[33];
-		uint64_t size;
-		int r;
 
+		if (!(part & part_of(image->name)))
+			continue;
 		if (atomic_load(stop))
 			return snap_fail_plain(err, SNAP_E_INTERNAL, ECANCELED,
 					       "digests were stopped");
-		r = file_digest(gen_fd, image->name, digest, &size, err);
-		if (r < 0)
-			return r;
-		if (size != image->size)
-			return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
-					       "'%s' has %" PRIu64
-					       " bytes, the manifest says %" PRIu64,
-					       image->name, size, image->size);
-		if (strcmp(digest, image->digest) != 0)
-			return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
-					       "'%s' is damaged: digest %s, the "
-					       "manifest says %s",
-					       image->name, digest, image->digest);
+		r = file_verify(gen_fd, image->name, image->size, image->digest, err);
 	}
-	return 0;
+	return r;
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+	int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+int images_load_pages(int gen_fd, const struct manifest *m, struct page_map *ret,
+		      struct snap_error *err)
+{
+	struct page_map map;
+	int r = page_map_load(gen_fd, &map, err);
+
+	for (size_t i = 0; r == 0 && i < map.n_spaces; i++) {
+		int32_t pid = map.spaces[i].pid;
+
+		if (m->n_pids > 0 && bsearch(&pid, m->pids, m->n_pids, sizeof(pid), compare_pids))
+			continue;
+		page_map_done(&map);
+		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG,
+				       PAGES_MAP_NAME ": space %zu: pid %d is none of the tree's",
+				       i, (int)pid);
+	}
+	if (r == 0)
+		*ret = map;
+	return r;
 }

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "snapshot/manifest.h"
+#include "snapshot/pages/map.h"
 
 /*
  * note every file below criu/ and files/, and pages.map if there are pages, into m->images, with
@@ -14,11 +15,25 @@
  */
 int images_collect(int gen_fd, struct manifest *m, struct snap_error *err);
 
+/* what CRIU and we interpret, and what is only copied: pages and carried files */
+enum images_part {
+	IMAGES_STATE = 1,
+	IMAGES_CONTENT = 2,
+	IMAGES_ALL = IMAGES_STATE | IMAGES_CONTENT,
+};
+
 /*
- * Compare every noted file's size and digest; SNAP_E_CORRUPT names the first that differs.
- * -ECANCELED once *stop is true, looked at between files.
+ * Compare size and digest of every noted file of that part; SNAP_E_CORRUPT names the first that
+ * differs. -ECANCELED once *stop is true, looked at between files.
  */
-int images_verify(int gen_fd, const struct manifest *m, const atomic_bool *stop,
-		  struct snap_error *err);
+int images_verify(int gen_fd, const struct manifest *m, enum images_part part,
+		  const atomic_bool *stop, struct snap_error *err);
+
+/*
+ * page_map_load(), and no space is of a process that is none of the manifest's: whoever has that
+ * number at a wake would be written to
+ */
+int images_load_pages(int gen_fd, const struct manifest *m, struct page_map *ret,
+		      struct snap_error *err);
 
 #endif

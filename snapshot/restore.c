@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,8 @@ struct restore {
 	atomic_bool thread_stop; /* the attempt has failed: nobody wants the rest */
 	int thread_result;
 	struct snap_error thread_err;
+	sem_t state_checked; /* what CRIU interprets is: thread_state says how it went */
+	int thread_state;
 };
 
 static int step_open(void *context, struct snap_error *err)
@@ -175,14 +178,24 @@ static void *verify_images(void *arg)
 {
 	struct restore *c = arg;
 
-	c->thread_result = images_verify(c->gen_fd, &c->m, &c->thread_stop, &c->thread_err);
+	c->thread_state =
+		images_verify(c->gen_fd, &c->m, IMAGES_STATE, &c->thread_stop, &c->thread_err);
+	(void)sem_post(&c->state_checked);
+	c->thread_result = c->thread_state;
+	if (c->thread_result == 0)
+		c->thread_result = images_verify(c->gen_fd, &c->m, IMAGES_CONTENT, &c->thread_stop,
+						 &c->thread_err);
 	return NULL;
 }
 
 static int step_digests_start(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
-	int r = pthread_create(&c->thread, NULL, verify_images, c);
+	int r;
+
+	if (sem_init(&c->state_checked, 0, 0) < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot start a thread");
+	r = pthread_create(&c->thread, NULL, verify_images, c);
 
 	if (r != 0)
 		return snap_fail(err, SNAP_E_INTERNAL, r, "cannot start a thread");
@@ -204,7 +217,7 @@ static int step_pages(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
 
-	return c->m.pages_bytes > 0 ? page_map_load(c->gen_fd, &c->pages, err) : 0;
+	return c->m.pages_bytes > 0 ? images_load_pages(c->gen_fd, &c->m, &c->pages, err) : 0;
 }
 
 static int step_files(void *context, struct snap_error *err)
@@ -255,6 +268,19 @@ static void work_folder_remove(struct work_folder *work)
 	(void)rmdir(work->path);
 }
 
+/*
+ * CRIU does what its images say: open files, bind sockets, by name. It must not be told so by a
+ * damaged one. These are small; content, which it only copies, is checked beside it.
+ */
+static int wait_for_state(struct restore *c, struct snap_error *err)
+{
+	while (sem_wait(&c->state_checked) < 0 && errno == EINTR)
+		;
+	if (c->thread_state < 0 && err)
+		*err = c->thread_err;
+	return c->thread_state;
+}
+
 static int step_criu(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
@@ -271,6 +297,9 @@ static int step_criu(void *context, struct snap_error *err)
 	images_fd = openat(c->gen_fd, "criu", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (images_fd < 0)
 		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open criu/");
+	r = wait_for_state(c, err);
+	if (r < 0)
+		return r;
 	work_folder_make(&work);
 	options.images_fd = images_fd;
 	options.work_fd = work.fd >= 0 ? work.fd : -1;

@@ -130,6 +130,31 @@ static void test_file_that_nobody_knows_is_told(void **state)
 	assert_damaged(f, "stray", "not in the manifest");
 }
 
+static void test_what_stands_in_place_of_a_folder_is_told(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(renameat(f->fd, "files", f->fd, "elsewhere"), 0);
+	assert_int_equal(symlinkat("elsewhere", f->fd, "files"), 0);
+	assert_int_equal(fchmodat(f->fd, "criu", 0755, 0), 0);
+	find(f);
+	assert_damaged(f, "files", "is no folder");
+	assert_damaged(f, "criu", "mode 0755");
+	assert_damaged(f, "elsewhere", "not in the manifest");
+}
+
+static void test_file_with_a_hole_of_a_tebibyte_is_told_at_once(void **state)
+{
+	struct fixture *f = *state;
+	int fd = openat(f->fd, "criu/pages-1.img", O_WRONLY | O_CLOEXEC);
+
+	if (ftruncate(fd, (off_t)1 << 40) < 0)
+		skip();
+	(void)fd_close(fd);
+	find(f);
+	assert_damaged(f, "criu/pages-1.img", "has 1099511627776 bytes");
+}
+
 static void test_link_in_place_of_a_file_is_told(void **state)
 {
 	struct fixture *f = *state;
@@ -172,6 +197,10 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_link_in_place_of_a_file_is_told, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_what_stands_in_place_of_a_folder_is_told,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_file_with_a_hole_of_a_tebibyte_is_told_at_once,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_missing_folder_is_told_by_its_files, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_more_than_can_be_listed_is_counted, setup,
