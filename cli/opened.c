@@ -8,6 +8,7 @@
 
 #include "cli/credentials.h"
 #include "common/fd.h"
+#include "snapshot/trusted.h"
 
 static int open_all(struct opened *opened, const char *path, const char *generation,
 		    struct snap_error *err)
@@ -46,6 +47,16 @@ int opened_init(struct opened *opened, const char *path, const char *generation,
 int opened_load_manifest(struct opened *opened, struct snap_error *err)
 {
 	return manifest_load(opened->gen_fd, &opened->manifest, err);
+}
+
+int opened_check_rights(const struct opened *opened, struct snap_error *err)
+{
+	int r;
+
+	credentials_act_as_owner(opened->store.path);
+	r = trusted_check_tree(opened->gen_fd, opened->generation, err);
+	credentials_return();
+	return r;
 }
 
 void opened_done(struct opened *opened)

@@ -20,6 +20,9 @@ struct opened {
 int opened_init(struct opened *opened, const char *path, const char *generation,
 		struct snap_error *err);
 int opened_load_manifest(struct opened *opened, struct snap_error *err);
+
+/* as a wake by its owner would: nobody else may own or change anything in it; SNAP_E_CORRUPT */
+int opened_check_rights(const struct opened *opened, struct snap_error *err);
 void opened_done(struct opened *opened); /* idempotent */
 
 /* the engine's command, NULL-terminated; the vector is the caller's to free, the words are not */

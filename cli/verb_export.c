@@ -132,8 +132,10 @@ static int export(struct opened *opened, const struct export_options *options, c
 {
 	struct export_result result;
 	struct progress_reads reads;
-	int r = opened_load_manifest(opened, err);
+	int r = opened_check_rights(opened, err);
 
+	if (r == 0)
+		r = opened_load_manifest(opened, err);
 	if (r == 0) {
 		progress_from_reads(&reads);
 		progress_start("export", bytes_to_read(&opened->manifest), progress_reads, &reads);

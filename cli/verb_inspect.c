@@ -131,6 +131,20 @@ static int ask_gate(struct inspection *i, struct snap_error *err)
 	return r;
 }
 
+/* a wake looks at owners and modes before it asks the gate */
+static void ask_rights(struct inspection *i)
+{
+	struct gate_reasons *reasons = &i->reasons;
+	struct snap_error err = {.code = SNAP_OK};
+	size_t used = strlen(reasons->text);
+
+	if (opened_check_rights(&i->opened, &err) == 0)
+		return;
+	reasons->n++;
+	(void)snprintf(reasons->text + used, sizeof(reasons->text) - used, "%s%s",
+		       used > 0 ? "; " : "", err.msg);
+}
+
 static void print_command(const struct string_list *argv)
 {
 	(void)printf("command      ");
@@ -341,6 +355,8 @@ static int inspect(struct inspection *i, const struct inspect_options *options,
 		return r;
 	}
 	r = ask_gate(i, err);
+	if (r == 0)
+		ask_rights(i);
 	if (r == 0 && options->verify_files)
 		r = damage_find(i->opened.gen_fd, &i->opened.manifest, &i->damage, err);
 	if (r == 0 && options->common.json)
