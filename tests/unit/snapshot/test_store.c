@@ -275,10 +275,12 @@ static void test_wreck_does_not_push_out_the_last_good_one(void **state)
 	publish_next(&f, name);
 	sandbox_put_text(&f.box, "store/gen-2/criu/pages-1.img", "half");
 	sandbox_put_text(&f.box, "store/current.tmp.77", "gen");
+	sandbox_put_text(&f.box, "store/lease.stale.77/deeper",
+			 "a folder that stood for the lease");
 	publish_next(&f, name);
 	assert_string_equal(name, "gen-3");
 	assert_true(has(&f, "gen-1") && has(&f, "gen-3"));
-	assert_false(has(&f, "gen-2") || has(&f, "current.tmp.77"));
+	assert_false(has(&f, "gen-2") || has(&f, "current.tmp.77") || has(&f, "lease.stale.77"));
 	fixture_done(&f);
 }
 
@@ -376,6 +378,11 @@ static void test_damaged_current_is_corrupt(void **state)
 	sandbox_put_text(&f.box, "elsewhere", "gen-1\n");
 	assert_int_equal(symlinkat("../elsewhere", f.box.fd, "store/current"), 0);
 	assert_true(store_current(&f.store, name, &err) < 0);
+	assert_non_null(strstr(err.msg, "current' is no regular file"));
+	assert_int_equal(unlinkat(f.box.fd, "store/current", 0), 0);
+	assert_int_equal(mkfifoat(f.box.fd, "store/current", 0600), 0);
+	assert_true(store_current(&f.store, name, &err) < 0);
+	assert_non_null(strstr(err.msg, "current' is no regular file"));
 	assert_int_equal(err.code, SNAP_E_CORRUPT);
 	fixture_done(&f);
 }
