@@ -13,6 +13,7 @@ import subprocess
 import pytest
 
 from lib import containers, engines, namespaces
+from lib.damaged_stores import flip_bit
 
 MIB = 1 << 20
 
@@ -166,17 +167,9 @@ def make_snapshot(workplace, programs):
     return store
 
 
-def flip(path, at):
-    with open(path, "r+b") as data:
-        data.seek(at)
-        byte = data.read(1)[0]
-        data.seek(at)
-        data.write(bytes([byte ^ 1]))
-
-
 def test_damaged_pages_are_refused_and_nothing_is_left(place, programs, snapshot):
     path, to = f"{snapshot}/gen-1/pages.dat", place.path + "/images-damaged"
-    flip(path, MIB + 5)
+    flip_bit(path, MIB + 5)
     try:
         done = export(programs, snapshot, to)
         assert done.returncode == 5
@@ -187,7 +180,7 @@ def test_damaged_pages_are_refused_and_nothing_is_left(place, programs, snapshot
         assert checked.returncode == 5
         assert "gen-1/pages.dat chunk " in checked.stdout, checked.stdout
     finally:
-        flip(path, MIB + 5)
+        flip_bit(path, MIB + 5)
     exported(programs, snapshot, to)
 
 
@@ -195,13 +188,13 @@ def test_damaged_image_is_refused(place, programs, snapshot):
     to = place.path + "/images-damaged-image"
     name = next(name for name in os.listdir(f"{snapshot}/gen-1/criu") if name.startswith("mm-"))
     path = f"{snapshot}/gen-1/criu/{name}"
-    flip(path, 20)
+    flip_bit(path, 20)
     try:
         done = export(programs, snapshot, to)
         assert done.returncode == 5 and name in done.stderr
         assert not os.path.exists(to)
     finally:
-        flip(path, 20)
+        flip_bit(path, 20)
 
 
 def test_folder_that_holds_something_is_refused_and_untouched(place, programs, snapshot):

@@ -1,21 +1,17 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes page maps: one that is whole and many that a reader must refuse, each for one fault.
+"""
+Page maps: one that is whole and many that a reader must refuse, each for one fault.
 
-tests/data/pages_map/good.map is the whole one, should-fail-NAME.map has the fault NAME and, unless
-the checksum is the fault, a checksum that is right. tests/data/fuzz/page_map gets what the fuzz
-target starts from. `--check` compares the files with what would be written and writes nothing.
-The layout is docs/formats/pages.md, written down a second time here, apart from the C code.
+The layout is docs/formats/pages.md, written down a second time here, apart from the C code. A
+case has its fault and, unless the checksum is the fault, a checksum that is right. What writes
+them is tools/make_damage.py.
 """
 
-import argparse
 import copy
-import ctypes
-import pathlib
 import struct
-import sys
 
-SKIP = 77
+from . import checksums
+
 PAGE = 4096
 MIB = 1 << 20
 HEADER, CHECKSUM_AT = 64, 48
@@ -32,17 +28,6 @@ REGION = ("<QQQQQQiIIIQ64sQ", "start end stored zero shared_bytes kept_bytes pid
           "pad name pad2")
 HEAD = ("<8sIIIIIIIIQQQ", "magic version header_bytes page_bytes pad n_spaces n_chunks n_extents "
         "n_regions data_bytes low high")
-
-
-class Hash(ctypes.Structure):
-    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
-
-
-def load_xxh3():
-    library = ctypes.CDLL("libxxhash.so.0")
-    library.XXH3_128bits.restype = Hash
-    library.XXH3_128bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
-    return library.XXH3_128bits
 
 
 def pack(form, record):
@@ -81,7 +66,7 @@ class Map:
     def region(self, start, end, pid, name, **fields):
         self.regions.append(record(REGION, start=start, end=end, pid=pid, name=name, **fields))
 
-    def bytes(self, xxh3):
+    def bytes(self):
         head = {"magic": b"SNAPPAGE", "version": 1, "header_bytes": HEADER, "page_bytes": PAGE,
                 "pad": 0, "n_spaces": len(self.spaces), "n_chunks": len(self.chunks),
                 "n_extents": len(self.extents), "n_regions": len(self.regions),
@@ -93,9 +78,7 @@ class Map:
         data += self.tail
         data = data[:len(data) - self.cut]
         if self.is_sealed and len(data) >= HEADER:
-            value = xxh3(data, len(data))
-            data = (data[:CHECKSUM_AT] + struct.pack("<QQ", value.low, value.high) +
-                    data[HEADER:])
+            data = data[:CHECKSUM_AT] + checksums.xxh3(data) + data[HEADER:]
         return data
 
 
@@ -326,51 +309,25 @@ def damaged(name):
     return m
 
 
-def all_files(xxh3):
-    files = {"tests/data/pages_map/good.map": good().bytes(xxh3)}
+def load(data):
+    """A whole map of a capture, to be damaged."""
+    head = dict(zip(HEAD[1].split(), struct.unpack_from(HEAD[0], data)))
+    m, at = Map(), HEADER
+    for form, table, n in ((SPACE, m.spaces, "n_spaces"), (CHUNK, m.chunks, "n_chunks"),
+                           (EXTENT, m.extents, "n_extents"), (REGION, m.regions, "n_regions")):
+        for _ in range(head[n]):
+            table.append(dict(zip(form[1].split(), struct.unpack_from(form[0], data, at))))
+            at += struct.calcsize(form[0])
+    m.data_bytes = head["data_bytes"]
+    assert m.bytes() == data
+    return m
+
+
+def data_files():
+    """{name below tests/data: content}"""
+    files = {"pages_map/good.map": good().bytes()}
     for name in CASES:
-        files[f"tests/data/pages_map/should-fail-{name}.map"] = damaged(name).bytes(xxh3)
+        files[f"pages_map/should-fail-{name}.map"] = damaged(name).bytes()
     for name, seed in seeds().items():
-        files[f"tests/data/fuzz/page_map/{name}"] = seed.bytes(xxh3)
+        files[f"fuzz/page_map/{name}"] = seed.bytes()
     return files
-
-
-def faults(root, files):
-    for name, data in files.items():
-        path = root / name
-        if not path.is_file():
-            yield f"{name}: missing"
-        elif path.read_bytes() != data:
-            yield f"{name}: not what tools/make_damaged_pages.py writes"
-    folder = root / "tests/data/pages_map"
-    for path in sorted(folder.glob("*")):
-        if str(path.relative_to(root)) not in files:
-            yield f"{path.relative_to(root)}: not of tools/make_damaged_pages.py"
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    parser.add_argument("root", nargs="?", type=pathlib.Path,
-                        default=pathlib.Path(__file__).resolve().parent.parent)
-    args = parser.parse_args()
-    try:
-        files = all_files(load_xxh3())
-    except OSError as error:
-        print(f"SKIP: {error}")
-        return SKIP
-    if args.check:
-        found = list(faults(args.root, files))
-        for fault in found:
-            print(fault)
-        return 1 if found else 0
-    for name, data in files.items():
-        path = args.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    print(f"{len(files)} files, {len(CASES)} of them damaged")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
