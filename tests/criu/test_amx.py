@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from lib import engines
+from lib import damaged_manifests, engines
 from lib.starts import read_text
 
 WAKES = 2
@@ -52,7 +52,7 @@ def test_tiles_work_after_the_wake(boxes, setting):
     store, answer = capture(boxes, engine, setting)
     assert answer == b"PASS\n"
     manifest = manifest_of(store)
-    assert manifest["requires"][-1] == "xcomp"
+    assert "xcomp" in manifest["requires"]
     assert [entry["permissions"] for entry in manifest["xcomp"]] == ["0x40000"]
     assert manifest["xcomp"][0]["pid"] == manifest["root_pid"]
     # both threads have configured their tiles for the oracle
@@ -84,8 +84,8 @@ def test_snapshot_of_tiles_that_cannot_be_given_back_boots_cold(boxes):
     path = os.path.join(store, read_text(f"{store}/current").strip(), "manifest.json")
     manifest = manifest_of(store)
     manifest["xcomp"][0]["permissions"] = "0x8000000000040000"
-    with open(path, "w", encoding="utf-8") as text:
-        json.dump(manifest, text)
+    with open(path, "wb") as text:
+        text.write(damaged_manifests.seal(manifest))
     with boxes.start(store, engine) as start:
         record = start.wait_record("wake.done", "wake.failed", seconds=60)
         assert record["event"] == "wake.failed", start.tail()

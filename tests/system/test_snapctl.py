@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -16,6 +17,10 @@ import urllib.request
 import pytest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(SOURCE / "tests"))
+
+from lib import damaged_manifests  # noqa: E402
+
 BUILD = pathlib.Path(os.environ.get("SNAP_BUILD", SOURCE / "build" / "dev"))
 PREFIX = pathlib.Path(os.environ.get("SNAP_PREFIX", SOURCE / "build" / "prefix"))
 SNAPCTL = str(BUILD / "cli" / "snapctl")
@@ -749,6 +754,8 @@ def test_trial_wake_asks_the_oracle_though_the_snapshot_is_verified(service):
     assert told["verified"] is True
     told["oracle_answer"] = "another"
     manifest.write_text(json.dumps(told))
+    assert "digest" in result(snapctl("verify", service.store), 5)
+    manifest.write_bytes(damaged_manifests.seal(told))
     result(snapctl("verify", service.store))
     done = snapctl("verify", "--wake", "--json", service.store)
     assert json.loads(result(done, 13))["wake"]["code"] == "oracle-mismatch"
