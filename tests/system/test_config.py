@@ -84,7 +84,7 @@ def test_text_tells_origins_and_is_a_configuration_file(conf):
 @pytest.mark.parametrize("text, told", [
     ("grace = 1s\nnope = 1\n", ":2: unknown key 'nope'"),
     ("grace = soon\n", ":1: 'soon' is no valid DUR"),
-    ("\ncapture = perhaps\n", ":2: 'perhaps' is not never, first-boot or exit"),
+    ("\ncapture = perhaps\n", ":2: 'perhaps' is not never, first-boot, on-request or exit"),
     ("grace 1s\n", ":1: neither 'key = value' nor a comment"),
     ("grace = 1s\ngrace = 2s\n", ":2: 'grace' is set in line 1 already"),
 ])
