@@ -1168,7 +1168,7 @@ def test_pid_base_is_reached_without_ns_last_pid(start, tmp_path):
 
 def test_newline_on_the_notify_descriptor_is_told_to_the_worker(start, tmp_path):
     run = capture(start, tmp_path, "told-ready", "--ready", "fd", "--notify-fd", "7",
-                  engine="ls /proc/self/fd | tr '\\n' ' '; sleep 0.2; echo >&7; " + SERVER)
+                  engine="trap 'exit 31' TERM; ls /proc/self/fd | tr '\\n' ' '; sleep 0.2; echo >&7; " + SERVER)
     run.record("capture.done")
     assert run.output().split()[:5] == ["0", "1", "2", "3", "7"]
     assert ends_by_term(run) == 31
@@ -1176,7 +1176,7 @@ def test_newline_on_the_notify_descriptor_is_told_to_the_worker(start, tmp_path)
 
 NOTIFIER = ("import os, signal, socket, time\ntime.sleep(0.2)\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
             "a = os.environ['NOTIFY_SOCKET']\nassert a.startswith('@snapinit-')\ns.connect('\\0' + a[1:])\n"
-            "s.send(b'STATUS=hello\\nREADY=1\\n')\nsignal.signal(signal.SIGTERM, lambda n, f: os._exit(31))\n"
+            "signal.signal(signal.SIGTERM, lambda n, f: os._exit(31))\ns.send(b'STATUS=hello\\nREADY=1\\n')\n"
             "while True: signal.pause()\n")
 
 
