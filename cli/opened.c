@@ -24,8 +24,9 @@ static int open_all(struct opened *opened, const char *path, const char *generat
 	(void)snprintf(opened->generation, sizeof(opened->generation), "%s",
 		       generation ? generation : current);
 	opened->is_current = strcmp(opened->generation, current) == 0;
+	/* what is looked at is not removed meanwhile */
 	opened->gen_fd =
-		store_open_generation(&opened->store, generation ? generation : current, err);
+		store_hold_generation(&opened->store, generation ? generation : current, err);
 	return opened->gen_fd < 0 ? opened->gen_fd : 0;
 }
 

@@ -235,7 +235,7 @@ static int step_store(void *context, struct snap_error *err)
 	if (r < 0)
 		return r;
 	c->begun = true;
-	c->gen_fd = store_open_generation(&c->store, c->result->generation, err);
+	c->gen_fd = store_hold_generation(&c->store, c->result->generation, err);
 	if (c->gen_fd < 0)
 		return c->gen_fd;
 	if (mkdirat(c->gen_fd, "criu", 0700) < 0)

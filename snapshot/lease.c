@@ -291,6 +291,19 @@ int lease_take(int dir_fd, uint64_t lease_ms, char ret_token[LEASE_TOKEN_DIGITS 
 	return fail_busy(&held, true, err);
 }
 
+int lease_probe(int dir_fd, struct snap_error *err)
+{
+	struct lease held = {0};
+	uint64_t age_ms = 0;
+	int r = read_lease(dir_fd, LEASE_NAME, &held, &age_ms);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0 ? is_over(&held) : age_ms >= UNREADABLE_MS)
+		return 1;
+	return fail_busy(&held, r == 0, err);
+}
+
 int lease_check(int dir_fd, const char *token)
 {
 	struct lease held;

@@ -23,6 +23,9 @@ int lease_lock(int dir_fd);
 int lease_take(int dir_fd, uint64_t lease_ms, char ret_token[LEASE_TOKEN_DIGITS + 1],
 	       struct snap_error *err);
 
+/* 0: there is none; 1: there is one that is over; -EBUSY: somebody holds it, err says who */
+int lease_probe(int dir_fd, struct snap_error *err);
+
 /* 0 while the lease is there and ours (an expired one that nobody broke is), else -ESTALE */
 int lease_check(int dir_fd, const char *token);
 

@@ -12,8 +12,6 @@
 #include "snapshot/identity.h"
 #include "snapshot/manifest_json.h"
 
-#define MANIFEST_NAME "manifest.json"
-
 void manifest_init(struct manifest *m)
 {
 	memset(m, 0, sizeof(*m));

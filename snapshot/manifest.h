@@ -15,6 +15,7 @@
 
 #include "common/error.h"
 
+#define MANIFEST_NAME	    "manifest.json"
 #define MANIFEST_SCHEMA	    1
 #define MANIFEST_SIZE_MAX   (16U << 20)	 /* bytes of JSON: 50,000 files of 200 characters fit */
 #define MANIFEST_MEMORY_MAX (80U << 20)	 /* bytes that its values take when read */

@@ -146,7 +146,7 @@ static int refill(struct record_dropped *dropped, struct snap_error *err)
 
 	if (r < 0)
 		return r;
-	gen_fd = store_open_generation(&store, dropped->generation, err);
+	gen_fd = store_hold_generation(&store, dropped->generation, err);
 	r = gen_fd < 0 ? gen_fd : page_map_load(gen_fd, &map, err);
 	if (r == 0)
 		r = pages_fill(&map, gen_fd, &options, &result, err);

@@ -59,14 +59,14 @@ static int step_open(void *context, struct snap_error *err)
 
 	if (r < 0)
 		return r;
-	if (config->generation)
+	/* held until the wake is over: nobody removes what is being read */
+	if (config->generation) {
 		(void)snprintf(c->result->generation, sizeof(c->result->generation), "%s",
 			       config->generation);
-	else
-		r = store_current(&c->store, c->result->generation, err);
-	if (r < 0)
-		return r;
-	c->gen_fd = store_open_generation(&c->store, c->result->generation, err);
+		c->gen_fd = store_hold_generation(&c->store, config->generation, err);
+	} else {
+		c->gen_fd = store_hold_current(&c->store, c->result->generation, err);
+	}
 	if (c->gen_fd < 0)
 		return c->gen_fd;
 	r = trusted_check_tree(c->gen_fd, c->result->generation, err);

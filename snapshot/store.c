@@ -22,32 +22,22 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "snapshot/folder.h"
+#include "snapshot/generation.h"
 #include "snapshot/lease.h"
+#include "snapshot/manifest.h"
 #include "snapshot/trusted.h"
 
 #define CURRENT_NAME	 "current"
-#define MANIFEST_NAME	 "manifest.json"
 #define NAME_PREFIX	 "gen-"
-#define NUMBER_DIGITS	 9
 #define NUMBER_MAX	 999999999UL
 #define PUBLISH_LEASE_MS 60000U
 #define BEGIN_ATTEMPTS	 16
+#define HOLD_ATTEMPTS	 3
 #define MIB		 ((uint64_t)1048576)
-
-static unsigned long name_number(const char *name)
-{
-	return store_name_is_valid(name) ? strtoul(name + strlen(NAME_PREFIX), NULL, 10) : 0;
-}
 
 bool store_name_is_valid(const char *name)
 {
-	size_t n;
-
-	if (strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0)
-		return false;
-	name += strlen(NAME_PREFIX);
-	n = strspn(name, "0123456789");
-	return name[0] != '0' && n >= 1 && n <= NUMBER_DIGITS && name[n] == '\0';
+	return generation_number(name) != 0;
 }
 
 /* what the place refuses is its owner's to cure, anything else is ours */
@@ -189,9 +179,36 @@ int store_open_generation(const struct store *store, const char *name, struct sn
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
+int store_hold_generation(const struct store *store, const char *name, struct snap_error *err)
+{
+	snap_cleanup_close int fd = store_open_generation(store, name, err);
+	int r = fd < 0 ? fd : generation_hold(fd);
+
+	if (fd >= 0 && r < 0)
+		return snap_fail(err, SNAP_E_NO_SNAPSHOT, -r, "generation '%s' is being removed",
+				 name);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int store_hold_current(const struct store *store, char ret_name[STORE_NAME_MAX],
+		       struct snap_error *err)
+{
+	int fd = -ENOENT;
+
+	/* between naming it and holding it, another one may have become current */
+	for (int i = 0; fd == -ENOENT && i < HOLD_ATTEMPTS; i++) {
+		int r = store_current(store, ret_name, err);
+
+		if (r < 0)
+			return r;
+		fd = store_hold_generation(store, ret_name, err);
+	}
+	return fd;
+}
+
 static int find_last(int dir_fd, const char *name, void *arg)
 {
-	unsigned long *last = arg, number = name_number(name);
+	unsigned long *last = arg, number = generation_number(name);
 
 	(void)dir_fd;
 	if (number > *last)
@@ -212,6 +229,14 @@ int store_next_name(const struct store *store, char ret_name[STORE_NAME_MAX],
 				 store->path);
 	(void)snprintf(ret_name, STORE_NAME_MAX, "%s%lu", NAME_PREFIX, last + 1);
 	return 0;
+}
+
+int store_take_lease(struct store *store, uint64_t lease_ms, struct snap_error *err)
+{
+	int r = lease_take(store->fd, lease_ms, store->lease_token, err);
+
+	store->holds_lease = r == 0;
+	return r;
 }
 
 static int make_generation(const struct store *store, const char *name,
@@ -252,27 +277,15 @@ int store_begin(struct store *store, const char *name, uint64_t lease_ms,
 	}
 	if (store->holds_lease)
 		return snap_fail(err, SNAP_E_INTERNAL, EALREADY, "store '%s'", store->path);
-	r = lease_take(store->fd, lease_ms, store->lease_token, err);
+	r = store_take_lease(store, lease_ms, err);
 	if (r < 0) {
 		snap_error_prefix(err, "store '%s'", store->path);
 		return r;
 	}
-	store->holds_lease = true;
 	r = make_generation(store, name, ret_name, err);
 	if (r < 0)
 		drop_lease(store);
 	return r;
-}
-
-/* what is left of a generation while it is being removed shall not look like one */
-static int remove_generation(const struct store *store, const char *name)
-{
-	snap_cleanup_close int fd =
-		openat(store->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	if (fd >= 0)
-		(void)unlinkat(fd, MANIFEST_NAME, 0);
-	return folder_remove(store->fd, name);
 }
 
 void store_abort(struct store *store, const char *name)
@@ -281,7 +294,7 @@ void store_abort(struct store *store, const char *name)
 
 	(void)store_current(store, current, NULL);
 	if (store_name_is_valid(name) && strcmp(name, current) != 0)
-		(void)remove_generation(store, name);
+		(void)generation_remove(store->fd, name);
 	drop_lease(store);
 }
 
@@ -313,13 +326,12 @@ static int sync_generation(const struct store *store, const char *name, struct s
 struct collection {
 	unsigned long current;
 	unsigned long previous; /* newest complete one but current */
-	const struct store *store;
 };
 
 static int find_previous(int dir_fd, const char *name, void *arg)
 {
 	struct collection *collection = arg;
-	unsigned long number = name_number(name);
+	unsigned long number = generation_number(name);
 	char path[STORE_NAME_MAX + sizeof(MANIFEST_NAME) + 1];
 	struct stat st;
 
@@ -334,31 +346,36 @@ static int find_previous(int dir_fd, const char *name, void *arg)
 static int collect_generation(int dir_fd, const char *name, void *arg)
 {
 	const struct collection *collection = arg;
-	unsigned long number = name_number(name);
+	unsigned long number = generation_number(name);
 
-	(void)dir_fd;
 	if (number != 0 && number != collection->current && number != collection->previous)
-		(void)remove_generation(collection->store, name);
+		(void)generation_remove_unused(dir_fd, name);
 	return 0;
 }
 
-/* left by a process that died between making and renaming them; only under the lock */
-static int collect_temporary(int dir_fd, const char *name, void *arg)
+bool store_name_is_temporary(const char *name)
 {
 	static const char *const prefixes[] = {"current.tmp.", "lease.tmp.", "lease.stale."};
 
-	(void)arg;
 	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
 		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-			(void)folder_remove(dir_fd, name);
+			return true;
 	}
+	return false;
+}
+
+static int collect_temporary(int dir_fd, const char *name, void *arg)
+{
+	(void)arg;
+	if (store_name_is_temporary(name))
+		(void)folder_remove(dir_fd, name);
 	return 0;
 }
 
 /* with the lease nobody makes a generation, so an incomplete one is somebody's wreck */
 static void collect(const struct store *store, const char *current)
 {
-	struct collection collection = {.current = name_number(current), .store = store};
+	struct collection collection = {.current = generation_number(current)};
 
 	if (folder_each(store->fd, find_previous, &collection) == 0)
 		(void)folder_each(store->fd, collect_generation, &collection);
@@ -389,10 +406,9 @@ int store_publish(struct store *store, const char *name, struct snap_error *err)
 	int r;
 
 	if (!store->holds_lease) {
-		r = lease_take(store->fd, PUBLISH_LEASE_MS, store->lease_token, err);
+		r = store_take_lease(store, PUBLISH_LEASE_MS, err);
 		if (r < 0)
 			return r;
-		store->holds_lease = true;
 	}
 	r = sync_generation(store, name, err);
 	if (r == 0)

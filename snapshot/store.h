@@ -39,6 +39,19 @@ int store_current(const struct store *store, char ret_name[STORE_NAME_MAX], stru
 int store_open_generation(const struct store *store, const char *name, struct snap_error *err);
 
 /*
+ * The same, and nobody's gc or publishing removes it while the descriptor is open.
+ * SNAP_E_NO_SNAPSHOT (-ENOENT) when it is gone or about to go
+ */
+int store_hold_generation(const struct store *store, const char *name, struct snap_error *err);
+
+/* store_current() and store_hold_generation(), again when another one becomes current meanwhile */
+int store_hold_current(const struct store *store, char ret_name[STORE_NAME_MAX],
+		       struct snap_error *err);
+
+/* the lease alone, to keep others from making and publishing; store_close() gives it up */
+int store_take_lease(struct store *store, uint64_t lease_ms, struct snap_error *err);
+
+/*
  * Take the lease (O_EXCL file with pid, boot id and expiry; an expired one, or one whose holder is
  * dead, is broken) and make an empty generation folder: the given name, or the next free number
  * when name is NULL. -EBUSY when somebody else captures.
@@ -70,6 +83,9 @@ int store_finish(struct store *store, const char *name, struct snap_error *err);
 
 /* -ENOSPC with a message when fewer bytes are free */
 int store_check_space(const struct store *store, uint64_t bytes, struct snap_error *err);
+
+/* in the store's folder, left by a process that died between making and renaming it */
+bool store_name_is_temporary(const char *name);
 
 /* may we write here? (read-only mounts answer no) */
 bool store_is_writable(const struct store *store);

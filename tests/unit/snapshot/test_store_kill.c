@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "snapshot/gc.h"
 #include "snapshot/store.h"
 
 #include "tests/lib/test.h"
@@ -201,9 +202,98 @@ static void test_killed_anywhere_the_store_stays_whole(void **state)
 	sandbox_done(&box);
 }
 
+/* what a gc has to do each time: two whole generations, one half made, temporary names */
+static void litter(const struct sandbox *box)
+{
+	sandbox_put_text(box, "store/gen-1/criu/inventory.img", "inventory");
+	sandbox_put_text(box, "store/gen-1/manifest.json", "{}");
+	sandbox_put_text(box, "store/gen-2/manifest.json", "{}");
+	sandbox_put_text(box, "store/gen-3/criu/inventory.img", "inventory");
+	sandbox_put_text(box, "store/lease.tmp.0", "");
+	sandbox_put_text(box, "store/current", "gen-4\n");
+	sandbox_put_text(box, "store/gen-4/criu/inventory.img", "inventory");
+	sandbox_put_text(box, "store/gen-4/manifest.json", "{}");
+}
+
+/* a rest younger than a minute is left for a recovery to read */
+static void grow_old(const struct sandbox *box)
+{
+	static const char *const names[] = {"gen-1/criu", "gen-1", "gen-2", "gen-3/criu", "gen-3"};
+	const struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char path[64];
+
+		(void)snprintf(path, sizeof(path), "store/%s", names[i]);
+		(void)utimensat(box->fd, path, times, 0);
+	}
+}
+
+static int collect(void *arg)
+{
+	const struct gc_options options = {.keep = 0};
+	const struct capturer *capturer = arg;
+	struct gc_result result;
+	struct store store;
+	int r;
+
+	if (store_open(&store, capturer->store_path, false, NULL) < 0)
+		return 1;
+	calls_left = capturer->kill_before;
+	r = gc_run(&store, &options, &result, NULL);
+	store_close(&store);
+	calls_left = -1;
+	gc_result_done(&result);
+	return r < 0 ? 2 : 0;
+}
+
+static void test_killed_gc_leaves_the_store_whole(void **state)
+{
+	struct sandbox box;
+	char path[128];
+	struct capturer killed = {.box = &box, .store_path = path}, whole;
+	int steps, r = -SIGKILL;
+
+	(void)state;
+	sandbox_init(&box);
+	assert_int_equal(mkdirat(box.fd, "store", 0700), 0);
+	(void)sandbox_path(&box, "store", path, sizeof(path));
+	for (steps = 0; r == -SIGKILL && steps < STEPS_MAX; steps++) {
+		struct stat st;
+
+		litter(&box);
+		grow_old(&box);
+		killed.kill_before = steps;
+		r = sandbox_run(0, collect, &killed);
+		assert_int_equal(current_number(path), 4);
+		/* what has lost its manifest is not read as a snapshot any more */
+		if (!sandbox_has(&box, "store/gen-1/criu/inventory.img") &&
+		    fstatat(box.fd, "store/gen-1", &st, 0) == 0)
+			assert_false(sandbox_has(&box, "store/gen-1/manifest.json"));
+		grow_old(&box);
+		whole = killed;
+		whole.kill_before = -1;
+		assert_int_equal(sandbox_run(0, collect, &whole), 0);
+		assert_int_equal(current_number(path), 4);
+		for (int i = 1; i <= 3; i++) {
+			char rest[32];
+
+			(void)snprintf(rest, sizeof(rest), "store/gen-%d", i);
+			assert_false(sandbox_has(&box, rest));
+		}
+		assert_false(sandbox_has(&box, "store/lease"));
+		assert_false(sandbox_has(&box, "store/lease.tmp.0"));
+	}
+	assert_int_equal(r, 0);
+	print_message("killed before each of %d calls\n", steps - 1);
+	assert_true(steps > 10);
+	sandbox_done(&box);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_killed_gc_leaves_the_store_whole),
 		cmocka_unit_test(test_killed_anywhere_the_store_stays_whole),
 	};
 
