@@ -17,12 +17,6 @@
 
 #define CHUNK (1U << 20)
 
-static void free_state(XXH3_state_t **state)
-{
-	(void)XXH3_freeState(*state);
-	*state = NULL;
-}
-
 static void format_digest(XXH128_hash_t hash, char ret_hex[33])
 {
 	XXH128_canonical_t canonical;
@@ -35,6 +29,28 @@ static void format_digest(XXH128_hash_t hash, char ret_hex[33])
 void data_digest(const void *data, size_t size, char ret_hex[33])
 {
 	format_digest(XXH3_128bits(data, size), ret_hex);
+}
+
+int digest_begin(struct digest *digest)
+{
+	digest->state = XXH3_createState();
+	return digest->state && XXH3_128bits_reset(digest->state) == XXH_OK ? 0 : -ENOMEM;
+}
+
+void digest_add(struct digest *digest, const void *bytes, size_t size)
+{
+	(void)XXH3_128bits_update(digest->state, bytes, size);
+}
+
+void digest_end(struct digest *digest, char ret_hex[33])
+{
+	format_digest(XXH3_128bits_digest(digest->state), ret_hex);
+}
+
+void digest_done(struct digest *digest)
+{
+	(void)XXH3_freeState(digest->state);
+	digest->state = NULL;
 }
 
 /* a regular file below dir_fd, or -errno; a fifo in its place does not hold us up */
@@ -56,21 +72,21 @@ static int open_regular(int dir_fd, const char *name, struct stat *ret, struct s
 static int digest_fd(int fd, const char *name, uint64_t max, char ret_hex[33], uint64_t *ret_size,
 		     struct snap_error *err)
 {
-	snap_cleanup(free_state) XXH3_state_t *state = XXH3_createState();
+	snap_cleanup(digest_done) struct digest digest = {NULL};
 	snap_cleanup_free char *buf = malloc(CHUNK);
 	uint64_t size = 0;
 	ssize_t n = 1;
 
-	if (!state || !buf || XXH3_128bits_reset(state) != XXH_OK)
+	if (digest_begin(&digest) < 0 || !buf)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot digest '%s'", name);
 	while (n > 0 && size < max) {
 		n = io_read_full(fd, buf, max - size < CHUNK ? (size_t)(max - size) : CHUNK);
 		if (n < 0)
 			return snap_fail(err, SNAP_E_CORRUPT, (int)-n, "cannot read '%s'", name);
-		(void)XXH3_128bits_update(state, buf, (size_t)n);
+		digest_add(&digest, buf, (size_t)n);
 		size += (uint64_t)n;
 	}
-	format_digest(XXH3_128bits_digest(state), ret_hex);
+	digest_end(&digest, ret_hex);
 	*ret_size = size;
 	return 0;
 }

@@ -20,5 +20,14 @@ int file_verify(int dir_fd, const char *name, uint64_t size, const char *hex,
 
 /* the same digest of memory */
 void data_digest(const void *data, size_t size, char ret_hex[33]);
+/* the same of bytes that come piece by piece */
+struct digest {
+	struct XXH3_state_s *state;
+};
+
+int digest_begin(struct digest *digest); /* 0 or -ENOMEM */
+void digest_add(struct digest *digest, const void *bytes, size_t size);
+void digest_end(struct digest *digest, char ret_hex[33]);
+void digest_done(struct digest *digest); /* idempotent, of a zeroed one too */
 
 #endif

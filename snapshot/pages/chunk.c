@@ -26,6 +26,23 @@ static const unsigned char *decode(const struct page_chunk *chunk, const unsigne
 	return chunk_has_sum(chunk, XXH3_128bits(bytes, chunk->bytes)) ? bytes : NULL;
 }
 
+int chunk_decode(const struct page_map *map, size_t i, const unsigned char *stored,
+		 unsigned char *spare, const unsigned char **ret, struct snap_error *err)
+{
+	const struct page_chunk *chunk = &map->chunks[i];
+	const struct page_space *space = &map->spaces[chunk->space];
+
+	*ret = decode(chunk, stored, spare);
+	if (*ret)
+		return 0;
+	return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
+			       "chunk %zu of %zu is damaged: byte %" PRIu64
+			       " of the file, %s of pid %d from 0x%" PRIx64,
+			       i, map->n_chunks, chunk->offset,
+			       space->kind == PAGE_SPACE_TASK ? "memory" : "shared object",
+			       (int)space->pid, map->extents[chunk->first_extent].address);
+}
+
 int chunk_reader_open(int gen_fd, const struct page_map *map, struct chunk_reader *ret,
 		      struct snap_error *err)
 {
@@ -52,20 +69,11 @@ int chunk_read(struct chunk_reader *reader, size_t i, const unsigned char **ret,
 	       struct snap_error *err)
 {
 	const struct page_chunk *chunk = &reader->map->chunks[i];
-	const struct page_space *space = &reader->map->spaces[chunk->space];
-	uint64_t address = reader->map->extents[chunk->first_extent].address;
 	ssize_t n = io_pread_full(reader->fd, reader->buffers, chunk->stored_bytes, chunk->offset);
 
 	if (n != (ssize_t)chunk->stored_bytes)
 		return snap_fail(err, SNAP_E_CORRUPT, n < 0 ? (int)-n : ENODATA,
 				 "chunk %zu of %zu cannot be read", i, reader->map->n_chunks);
-	*ret = decode(chunk, reader->buffers, reader->buffers + PAGES_CHUNK_MAX);
-	if (*ret)
-		return 0;
-	return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
-			       "chunk %zu of %zu is damaged: byte %" PRIu64
-			       " of the file, %s of pid %d from 0x%" PRIx64,
-			       i, reader->map->n_chunks, chunk->offset,
-			       space->kind == PAGE_SPACE_TASK ? "memory" : "shared object",
-			       (int)space->pid, address);
+	return chunk_decode(reader->map, i, reader->buffers, reader->buffers + PAGES_CHUNK_MAX, ret,
+			    err);
 }

@@ -28,7 +28,15 @@ int chunk_reader_open(int gen_fd, const struct page_map *map, struct chunk_reade
 void chunk_reader_close(struct chunk_reader *reader); /* idempotent */
 
 /*
- * The bytes in memory of chunk i, good until the next call. SNAP_E_CORRUPT: it is damaged, and err
+ * Decode chunk i of the map from its stored_bytes bytes; spare has PAGES_CHUNK_MAX. *ret is one of
+ * both. SNAP_E_CORRUPT as below
+ */
+int chunk_decode(const struct page_map *map, size_t i, const unsigned char *stored,
+		 unsigned char *spare, const unsigned char **ret, struct snap_error *err);
+
+/*
+ * The bytes in memory of chunk i, good until the next call; its bytes in pages.dat then lie in
+ * reader->buffers. SNAP_E_CORRUPT: it is damaged, and err
  * says which it is and where it belongs, the file's name is the caller's to add.
  */
 int chunk_read(struct chunk_reader *reader, size_t i, const unsigned char **ret,

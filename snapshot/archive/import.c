@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The order of steps: the manifest is read before the store is touched; the generation is made and
+ * held under the lease, like a capture's; manifest.json is written last, and then it is published
+ * as any other. Whoever kills us leaves an unfinished generation, which the next publisher or gc
+ * removes.
+ */
+
+#include "snapshot/archive/import.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/io.h"
+#include "snapshot/archive/unpack.h"
+
+#define LEASE_MS	  (2U * 3600 * 1000)
+#define SPACE_SLACK_BYTES ((uint64_t)16 << 20)
+#define DRAIN_BYTES_MAX	  (1U << 20)
+
+struct import {
+	struct unpack unpack;
+	struct store store;
+	int gen_fd;
+	struct import_result *result;
+};
+
+static int check_space(void *arg, uint64_t bytes, struct snap_error *err)
+{
+	const struct import *import = arg;
+
+	return store_check_space(&import->store, bytes + SPACE_SLACK_BYTES, err);
+}
+
+/* as it came but for the name, so that members of a later version stay in it */
+static int write_manifest(const struct import *import, struct snap_error *err)
+{
+	const struct unpack *u = &import->unpack;
+	json_t *json = json_loadb(u->text, u->text_size, 0, NULL);
+	snap_cleanup_free char *text = NULL;
+	int r;
+
+	if (!json ||
+	    json_object_set_new(json, "generation", json_string(import->result->generation)) < 0)
+		r = snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write '%s'", MANIFEST_NAME);
+	else
+		r = 0;
+	text = r == 0 ? json_dumps(json, JSON_INDENT(1)) : NULL;
+	if (text && strlen(text) > MANIFEST_SIZE_MAX) {
+		free(text);
+		text = json_dumps(json, JSON_COMPACT);
+	}
+	json_decref(json);
+	if (r == 0 && !text)
+		r = snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write '%s'", MANIFEST_NAME);
+	if (r < 0)
+		return r;
+	return io_replace_file(import->gen_fd, MANIFEST_NAME, text, strlen(text), 0600, err);
+}
+
+static int fill(struct import *import, struct snap_error *err)
+{
+	int r;
+
+	import->gen_fd = store_hold_generation(&import->store, import->result->generation, err);
+	if (import->gen_fd < 0)
+		return import->gen_fd;
+	r = unpack_members(&import->unpack, import->gen_fd, check_space, import, err);
+	return r == 0 ? write_manifest(import, err) : r;
+}
+
+static int make_generation(struct import *import, struct snap_error *err)
+{
+	const struct unpack *u = &import->unpack;
+	struct import_result *result = import->result;
+	uint64_t bytes =
+		u->members.bytes > u->m.snapshot_bytes ? u->members.bytes : u->m.snapshot_bytes;
+	int r = bytes > INT64_MAX ? snap_fail_plain(err, SNAP_E_CORRUPT, EOVERFLOW,
+						    MANIFEST_NAME ": larger than any disk")
+				  : check_space(import, bytes, err);
+
+	if (r == 0)
+		r = store_begin(&import->store, NULL, LEASE_MS, result->generation, err);
+	if (r < 0)
+		return r;
+	r = fill(import, err);
+	if (r == 0)
+		r = store_publish(&import->store, result->generation, err);
+	if (r < 0)
+		store_abort(&import->store, result->generation);
+	import->gen_fd = fd_close(import->gen_fd);
+	return r;
+}
+
+/* padding behind the archive's end: who writes into a pipe shall not die of it */
+static void drain(const struct unpack *u)
+{
+	size_t left = DRAIN_BYTES_MAX;
+	ssize_t n = 1;
+
+	while (n > 0 && left > 0) {
+		n = read(u->from, u->buf, left < PAGES_CHUNK_MAX ? left : PAGES_CHUNK_MAX);
+		left -= n > 0 ? (size_t)n : 0;
+	}
+}
+
+int import_archive(int from, const char *store_path, const struct archive_talk *talk,
+		   struct import_result *ret, struct snap_error *err)
+{
+	struct import import = {.store = {.fd = FD_NONE}, .gen_fd = FD_NONE, .result = ret};
+	struct stat st;
+	bool was_absent = lstat(store_path, &st) < 0 && errno == ENOENT;
+	int r;
+
+	*ret = (struct import_result){.verified = false};
+	r = unpack_begin(&import.unpack, from, talk, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(ret->was, sizeof(ret->was), "%s", import.unpack.m.generation);
+	ret->verified = import.unpack.m.verified;
+	ret->snapshot_bytes = import.unpack.m.snapshot_bytes;
+	r = store_open(&import.store, store_path, true, err);
+	if (r == 0)
+		r = make_generation(&import, err);
+	ret->archive = import.unpack.result;
+	if (r == 0)
+		drain(&import.unpack);
+	store_close(&import.store);
+	/* empty then, unless somebody else has begun to use it */
+	if (r < 0 && was_absent)
+		(void)rmdir(store_path);
+	unpack_done(&import.unpack);
+	return r;
+}
