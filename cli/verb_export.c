@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/interrupt.h"
 #include "cli/opened.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/tarball.h"
 #include "cli/verbs.h"
 #include "common/cleanup.h"
 #include "snapshot/export.h"
@@ -16,13 +16,18 @@ struct export_options {
 	struct verb_common common;
 	const char *generation;
 	const char *to;
+	struct tarball_options tar;
 };
 
 #define AT(member) offsetof(struct export_options, member)
 
 const struct option_def verb_export_options[] = {
 	{"criu", 0, OPTION_STRING, AT(to), NULL, "DIR",
-	 "put the images here; it is made, or is empty", .value = OPTION_VALUE_DIR},
+	 "put images for criu restore here; it is made, or is empty", .value = OPTION_VALUE_DIR},
+	{"tar", 0, OPTION_STRING, AT(tar.to), NULL, "FILE",
+	 "write one archive for snapctl import, - for standard output", .value = OPTION_VALUE_FILE},
+	{"compress", 0, OPTION_STRING, AT(tar.compress), NULL, "NAME",
+	 "with --tar, zstd unless told otherwise", .words = "zstd|none"},
 	{"generation", 0, OPTION_STRING, AT(generation), NULL, "NAME",
 	 .help = "this generation (the current one)"},
 	VERB_COMMON_OPTIONS(struct export_options),
@@ -36,24 +41,6 @@ struct restore_command {
 	char inherit[3][INHERIT_MAX];
 	size_t n;
 };
-
-static atomic_bool stop;
-static volatile sig_atomic_t stopped_by;
-
-static void on_signal(int number)
-{
-	stopped_by = number;
-	atomic_store(&stop, true);
-}
-
-static void watch_signals(void)
-{
-	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-	struct sigaction action = {.sa_handler = on_signal};
-
-	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-		(void)sigaction(numbers[i], &action, NULL);
-}
 
 /* as snapworker asks CRIU at a wake */
 static void make_command(const struct manifest *m, const char *to, struct restore_command *ret)
@@ -139,8 +126,8 @@ static int export(struct opened *opened, const struct export_options *options, c
 	if (r == 0) {
 		progress_from_reads(&reads);
 		progress_start("export", bytes_to_read(&opened->manifest), progress_reads, &reads);
-		r = export_images(opened->gen_fd, &opened->manifest, options->to, &stop, &result,
-				  err);
+		r = export_images(opened->gen_fd, &opened->manifest, options->to, interrupt_watch(),
+				  &result, err);
 		progress_stop();
 	}
 	if (r < 0)
@@ -160,14 +147,21 @@ int verb_export(const struct verb *verb, int argc, char **argv, struct snap_erro
 
 	if (next < 0)
 		return next == VERB_HELPED ? 0 : VERB_FAILED;
-	if (!options.to || !options.to[0])
-		return snap_fail_plain(err, SNAP_E_USAGE, 0, "--criu DIR is needed"), VERB_FAILED;
+	if (!!options.to + !!options.tar.to != 1 || (options.to && !options.to[0]))
+		return snap_fail_plain(err, SNAP_E_USAGE, 0,
+				       "one of --criu DIR and --tar FILE is needed"),
+		       VERB_FAILED;
+	if (options.tar.compress && !options.tar.to)
+		return snap_fail_plain(err, SNAP_E_USAGE, 0, "--compress goes with --tar"),
+		       VERB_FAILED;
 	if (opened_init(&opened, argv[next], options.generation, err) < 0)
 		return VERB_FAILED;
-	watch_signals();
-	r = export(&opened, &options, argv[next], err);
+	if (options.tar.to)
+		r = tarball_write(&opened, argv[next], &options.tar, &options.common, err);
+	else
+		r = export(&opened, &options, argv[next], err);
 	opened_done(&opened);
-	if (r == -ECANCELED && stopped_by)
-		return 128 + stopped_by;
+	if (r == -ECANCELED && interrupt_signal() != 0)
+		return 128 + interrupt_signal();
 	return r < 0 ? VERB_FAILED : 0;
 }

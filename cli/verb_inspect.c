@@ -12,6 +12,7 @@
 
 #include "cli/damage.h"
 #include "cli/host.h"
+#include "cli/image_groups.h"
 #include "cli/opened.h"
 #include "cli/output.h"
 #include "cli/pages_report.h"
@@ -55,33 +56,6 @@ struct inspection {
 	struct snap_error pages_err;
 	double rate; /* bytes a second; 0: not given */
 };
-
-/* sizes of the images by what they are */
-struct image_groups {
-	uint64_t memory, state, files;
-};
-
-static struct image_groups group_images(const struct manifest *m)
-{
-	struct image_groups groups = {.memory = 0};
-	uint64_t images = 0;
-
-	for (size_t i = 0; i < m->n_images; i++) {
-		const char *name = m->images[i].name;
-
-		if (strncmp(name, "files/", strlen("files/")) == 0)
-			groups.files += m->images[i].size;
-		else if (strncmp(name, "criu/pages-", strlen("criu/pages-")) == 0)
-			groups.memory += m->images[i].size;
-		else
-			groups.state += m->images[i].size;
-		images += m->images[i].size;
-	}
-	/* pages.dat is in the sum and has no digest of its own */
-	if (m->snapshot_bytes > images)
-		groups.memory += m->snapshot_bytes - images;
-	return groups;
-}
 
 /* the user and groups of the manifest, when we could become them */
 static int borrow_user(const struct manifest_identity *from, struct manifest_identity *to)
@@ -159,7 +133,7 @@ static void print_command(const struct string_list *argv)
 
 static void print_sizes(const struct manifest *m)
 {
-	struct image_groups groups = group_images(m);
+	struct image_groups groups = image_groups_of(m);
 	char all[OUTPUT_SIZE_MAX], memory[OUTPUT_SIZE_MAX], state[OUTPUT_SIZE_MAX],
 		files[OUTPUT_SIZE_MAX], resident[OUTPUT_SIZE_MAX];
 	size_t carried = 0;
@@ -292,7 +266,7 @@ static json_t *forecast_json(const struct inspection *i)
 static int print_json(const struct inspection *i, bool with_files, struct snap_error *err)
 {
 	const struct manifest *m = &i->opened.manifest;
-	struct image_groups groups = group_images(m);
+	struct image_groups groups = image_groups_of(m);
 	snap_cleanup_free char *text = NULL;
 	json_t *result, *damaged;
 	size_t size;

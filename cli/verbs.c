@@ -44,7 +44,8 @@ void verbs_print_help(FILE *out)
 		"4 snapshot incompatible or absent, 5 damaged, 6 engine not ready, 7 the engine\n"
 		"holds what cannot be dumped, 8 dump failed, 9 GPU, 10 wake failed, 11 over\n"
 		"budget, 12 hook, 13 another answer than before, 130 and 143 interrupted.\n"
-		"run: the command's own, 128+N after signal N, 125 when snapctl failed.\n",
+		"run: the command's own, 128+N after signal N, 125 when snapctl failed.\n"
+		"diff: 1 when something differs that matters for a wake, 125 internal.\n",
 		out);
 }
 

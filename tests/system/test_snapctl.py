@@ -26,8 +26,8 @@ PREFIX = pathlib.Path(os.environ.get("SNAP_PREFIX", SOURCE / "build" / "prefix")
 SNAPCTL = str(BUILD / "cli" / "snapctl")
 PYTHON = "/usr/bin/python3"
 PATIENCE = 60
-VERBS = ["create", "run", "inspect", "verify", "export", "doctor", "version", "config",
-         "completion", "help"]
+VERBS = ["create", "run", "inspect", "diff", "verify", "export", "import", "gc", "ps", "state", "capture",
+         "log-level", "doctor", "version", "config", "completion", "help"]
 NOBODY = 65534
 
 ENGINE = """
@@ -193,6 +193,10 @@ def make_service():
     ["create", "--output", "/x", "--for", "podman", "--", "true"],
     ["create", "--output", "/x", "--user", "no.such.user", "--", "true"],
     ["create", "--", "true"], ["export", "/x"], ["export", "--criu", "/x"],
+    ["export", "--criu", "/x", "--tar", "/y", "/z"], ["export", "--tar", "/y"],
+    ["export", "--criu", "/x", "--compress", "none", "/z"], ["import", "/x"], ["import", "-"],
+    ["import", "/no/such/file", "/x"], ["diff"], ["diff", "a", "b", "c"], ["gc"],
+    ["gc", "--keep", "all", "/x"],
     ["inspect", "--rate", "fast", "/x"], ["inspect"], ["inspect", "a", "b"], ["verify"],
     ["doctor", "superfluous"], ["help", "bogus"]])
 def test_usage_error_is_one_line_and_status_2(words):
