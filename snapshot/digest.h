@@ -20,6 +20,7 @@ int file_verify(int dir_fd, const char *name, uint64_t size, const char *hex,
 
 /* the same digest of memory */
 void data_digest(const void *data, size_t size, char ret_hex[33]);
+
 /* the same of bytes that come piece by piece */
 struct digest {
 	struct XXH3_state_s *state;
