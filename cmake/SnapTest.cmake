@@ -1,12 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every kind of test is registered with ctest; exit status 77 is a skip.
 
-# snap_unit_test(NAME SOURCES... LIBS...): a cmocka program tests/unit/<layer>/test_<noun>.c
+# snap_checked_fork(TARGET): its fork() either works or ends the program (tests/lib/checked_fork.c)
+function(snap_checked_fork target)
+  target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests/lib/checked_fork.c)
+  target_link_options(${target} PRIVATE -Wl,--wrap=fork)
+endfunction()
+
+# snap_unit_test(NAME SOURCES... LIBS... [NOT_WITH_TSAN]): a cmocka program
+# tests/unit/<layer>/test_<noun>.c. NOT_WITH_TSAN: it looks at its own processes from outside, and
+# TSan's runtime changes what is there (a thread of its own, terabytes of shadow, late signals).
 function(snap_unit_test name)
-  cmake_parse_arguments(T "" "" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(T "NOT_WITH_TSAN" "" "SOURCES;LIBS" ${ARGN})
   add_executable(${name} ${T_SOURCES})
   target_link_libraries(${name} PRIVATE ${T_LIBS} PkgConfig::CMOCKA)
-  add_test(NAME unit.${name} COMMAND ${name})
+  snap_checked_fork(${name})
+  if(T_NOT_WITH_TSAN AND SNAP_SANITIZE MATCHES "thread")
+    add_test(NAME unit.${name} COMMAND sh -c
+      "echo 'SKIP: looks at its own processes, which the runtime of TSan changes'; exit 77")
+  else()
+    add_test(NAME unit.${name} COMMAND ${name})
+  endif()
   set_tests_properties(unit.${name} PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 120)
 endfunction()
 
