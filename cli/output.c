@@ -51,7 +51,8 @@ const char *output_colour(int fd, enum output_colour colour)
 }
 
 /* one write a line, so that lines of others do not come in between */
-static void put_line(const char *mark, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void put_line(const char *mark, const char *fmt,
+							   va_list ap)
 {
 	char line[2048];
 	int used = snprintf(line, sizeof(line), "snapctl: %s", mark);

@@ -32,8 +32,9 @@ static const struct code_info code_infos[] = {
 _Static_assert(sizeof(code_infos) / sizeof(code_infos[0]) == SNAP_CODE_MAX_,
 	       "every code has a name and an exit status");
 
-static void fill(struct snap_error *err, const char *file, int line, enum snap_code code,
-		 int errnum, const char *fmt, va_list ap)
+__attribute__((format(printf, 6, 0))) static void fill(struct snap_error *err, const char *file,
+						       int line, enum snap_code code, int errnum,
+						       const char *fmt, va_list ap)
 {
 	err->code = code;
 	err->errnum = errnum;

@@ -122,6 +122,15 @@ static void take_name(struct sockdiag_unix *socket, const char *name, size_t len
 	}
 }
 
+/* RTA_NEXT(), which casts const away */
+static const struct rtattr *next_attr(const struct rtattr *attr, int *len)
+{
+	size_t size = RTA_ALIGN(attr->rta_len);
+
+	*len -= (int)size;
+	return (const struct rtattr *)((const char *)attr + size);
+}
+
 static int take_unix(const struct nlmsghdr *message, const struct rtattr *attr, int len, void *arg)
 {
 	const struct unix_diag_msg *head =
@@ -129,7 +138,7 @@ static int take_unix(const struct nlmsghdr *message, const struct rtattr *attr, 
 	struct unix_walk *walk = arg;
 	struct sockdiag_unix socket = {.inode = head->udiag_ino, .type = head->udiag_type};
 
-	for (; RTA_OK(attr, len); attr = RTA_NEXT(attr, len)) {
+	for (; RTA_OK(attr, len); attr = next_attr(attr, &len)) {
 		const void *data = (const char *)attr + RTA_LENGTH(0);
 		size_t size = RTA_PAYLOAD(attr);
 
@@ -184,7 +193,7 @@ static int take_netlink(const struct nlmsghdr *message, const struct rtattr *att
 	struct netlink_walk *walk = arg;
 	struct sockdiag_netlink socket = {.inode = head->ndiag_ino};
 
-	for (; RTA_OK(attr, len); attr = RTA_NEXT(attr, len)) {
+	for (; RTA_OK(attr, len); attr = next_attr(attr, &len)) {
 		if (attr->rta_type != NETLINK_DIAG_GROUPS)
 			continue;
 		socket.groups =

@@ -234,7 +234,7 @@ static void *odd_thread(void *arg)
 
 	/* the list across two pages; empty means that it points at itself */
 	robust += PAGE - 8;
-	memcpy(robust, &(char *){robust}, sizeof(robust));
+	memcpy(robust, &(uintptr_t){(uintptr_t)robust}, sizeof(uintptr_t));
 	(void)syscall(SYS_set_tid_address, clear_tid + 128);
 	(void)syscall(SYS_set_robust_list, robust, 24UL);
 	if (__rseq_size > 0 && syscall(SYS_rseq, own_rseq, 32, 1, RSEQ_SIG) == 0 &&
