@@ -260,7 +260,8 @@ static json_t *forecast_json(const struct inspection *i)
 	return json_pack("{s:f, s:I, s:I, s:I, s:I}", "bytes_per_s", i->rate, "fixed_ms",
 			 (json_int_t)forecast.fixed_ms, "criu_ms", (json_int_t)forecast.criu_ms,
 			 "stream_ms", (json_int_t)forecast.stream_ms, "predicted_ms",
-			 (json_int_t)(forecast.fixed_ms + forecast.criu_ms + forecast.stream_ms));
+			 (json_int_t)forecast.fixed_ms + (json_int_t)forecast.criu_ms +
+				 (json_int_t)forecast.stream_ms);
 }
 
 static int print_json(const struct inspection *i, bool with_files, struct snap_error *err)

@@ -26,7 +26,7 @@ static int parse_digits(const char *text, const char **end, uint64_t *ret)
 
 int parse_u64(const char *text, uint64_t *ret)
 {
-	const char *end;
+	const char *end = text;
 	uint64_t value;
 	int r = parse_digits(text, &end, &value);
 
@@ -63,7 +63,7 @@ struct unit {
 
 static int parse_with_units(const char *text, const struct unit *units, uint64_t *ret)
 {
-	const char *end;
+	const char *end = text;
 	uint64_t value;
 	int r = parse_digits(text, &end, &value);
 

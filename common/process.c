@@ -16,8 +16,6 @@
 #include "common/fd.h"
 #include "common/io.h"
 
-extern char **environ;
-
 /* fork, at a wanted pid if there is one */
 static pid_t fork_at(pid_t pid)
 {

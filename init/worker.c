@@ -186,9 +186,10 @@ static int spawn(struct worker *worker, int their_end, const int *pipes, struct 
 	if (r == PROCESS_EXEC_FAILED) {
 		err->code = SNAP_E_PREFLIGHT; /* not the user's command, ours */
 		if (err->errnum == EPERM && strlen(err->msg) + 120 < sizeof(err->msg))
-			(void)strcat(err->msg,
-				     " (its file capabilities are more than this container "
-				     "allows: --cap-add CHECKPOINT_RESTORE)");
+			(void)snprintf(err->msg + strlen(err->msg),
+				       sizeof(err->msg) - strlen(err->msg), "%s",
+				       " (its file capabilities are more than this container "
+				       "allows: --cap-add CHECKPOINT_RESTORE)");
 		r = -err->errnum;
 	}
 	return r;

@@ -43,8 +43,6 @@
 #define SPACE_SLACK_BYTES (64ULL << 20)
 #define CRIU_LOG_LEVEL	  2
 
-extern char **environ;
-
 struct capture {
 	const struct capture_config *config;
 	struct capture_result *result;

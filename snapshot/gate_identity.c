@@ -26,7 +26,7 @@ static bool is_secret(const char *argument)
 	char lower[256];
 	size_t n = 0;
 
-	for (; argument[n] && n < sizeof(lower) - 1; n++)
+	for (; n < sizeof(lower) - 1 && argument[n]; n++)
 		lower[n] = (char)tolower((unsigned char)argument[n]);
 	lower[n] = '\0';
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {

@@ -64,7 +64,7 @@ static void read_boot_id(char ret[BOOT_ID_DIGITS + 1])
 {
 	if (io_read_line(AT_FDCWD, "/proc/sys/kernel/random/boot_id", ret, BOOT_ID_DIGITS + 1) !=
 	    BOOT_ID_DIGITS)
-		(void)strcpy(ret, BOOT_ID_UNKNOWN);
+		(void)snprintf(ret, BOOT_ID_DIGITS + 1, "%s", BOOT_ID_UNKNOWN);
 }
 
 static uint64_t read_pid_ns(void)

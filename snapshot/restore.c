@@ -25,8 +25,6 @@
 
 #define CRIU_LOG_LEVEL 2
 
-extern char **environ;
-
 struct restore {
 	const struct restore_config *config;
 	struct restore_result *result;

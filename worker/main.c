@@ -54,7 +54,7 @@ static int start_log(const struct worker_options *options, struct snap_error *er
 static void on_term(int sig)
 {
 	(void)sig;
-	steps_stop();
+	steps_stop(); /* NOLINT(bugprone-signal-handler): it sets a sig_atomic_t */
 }
 
 int main(int argc, char **argv)

@@ -29,7 +29,8 @@ void phases_log(const char *event, const struct step_times *times, uint64_t byte
 	for (size_t i = 0; i < times->n; i++) {
 		(void)snprintf(names[i], sizeof(names[i]), "%s_ms", times->names[i]);
 		for (char *p = names[i]; *p; p++)
-			*p = *p == '-' ? '_' : *p;
+			if (*p == '-')
+				*p = '_';
 		fields[n++] = LOG_UINT(names[i], (times->dur_ns[i] + NS_PER_MS / 2) / NS_PER_MS);
 		total_ns += times->dur_ns[i];
 	}

@@ -55,13 +55,12 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	snap_cleanup_close int log_fd = FD_NONE;
 	snap_cleanup_close int null_fd = FD_NONE;
 	snap_cleanup_close int runtime_fd = FD_NONE;
-	struct process_fd fds[4 + CRIU_INHERIT_MAX];
 	const char *argv[CRIU_ARGV_MAX];
 	char number[16];
 	const char *const args[] = {"swrk", number, NULL};
 	int pair[2], r;
-	unsigned int n = 0;
-	sigset_t pipe_only;
+	unsigned int n = 4;
+	sigset_t pipe_only = {0};
 	struct process_spec spec = {
 		.close_fds = true,
 		.death_signal = start->outlives_us ? 0 : SIGKILL,
@@ -84,10 +83,10 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot prepare CRIU's descriptors");
 
 	(void)snprintf(number, sizeof(number), "%d", theirs);
-	fds[n++] = (struct process_fd){null_fd, 0};
-	fds[n++] = (struct process_fd){log_fd, 1};
-	fds[n++] = (struct process_fd){log_fd, 2};
-	fds[n++] = (struct process_fd){theirs, theirs};
+
+	struct process_fd fds[4 + CRIU_INHERIT_MAX] = {
+		{null_fd, 0}, {log_fd, 1}, {log_fd, 2}, {theirs, theirs}};
+
 	for (unsigned int i = 0; i < start->n_inherit; i++)
 		fds[n++] = (struct process_fd){start->inherit[i], start->inherit[i]};
 	criu_program_argv(program, args, argv);
@@ -102,11 +101,12 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 			err->code = SNAP_E_PREFLIGHT;
 		return r < 0 ? r : -ENOEXEC;
 	}
-	ret->sock = TAKE_FD(ours);
-	ret->log_fd = TAKE_FD(log_fd);
-	ret->runtime_fd = TAKE_FD(runtime_fd);
-	ret->answered = false;
-	ret->version[0] = '\0';
+	*ret = (struct criu_session){
+		.process = ret->process,
+		.sock = TAKE_FD(ours),
+		.log_fd = TAKE_FD(log_fd),
+		.runtime_fd = TAKE_FD(runtime_fd),
+	};
 	return 0;
 }
 
@@ -237,53 +237,59 @@ static int recv_response(struct criu_session *session, uint64_t deadline_ns, enu
 	return 0;
 }
 
-static int answer_notify(struct criu_session *session, const CriuResp *resp, enum snap_code code,
-			 criu_notify_fn notify, void *arg, bool *ret_refused,
+/* one request and all that is said until its answer */
+struct talk {
+	enum snap_code code; /* of its failures */
+	criu_notify_fn notify;
+	void *arg;
+	bool refused; /* notify did */
+};
+
+static int answer_notify(struct criu_session *session, const CriuResp *resp, struct talk *talk,
 			 struct snap_error *err)
 {
 	CriuReq req = CRIU_REQ__INIT;
 	int r = 0;
 
-	if (notify && resp->notify && resp->notify->script)
-		r = notify(resp->notify->script, resp->notify->has_pid ? resp->notify->pid : 0,
-			   arg);
-	*ret_refused |= r != 0;
+	if (talk->notify && resp->notify && resp->notify->script)
+		r = talk->notify(resp->notify->script,
+				 resp->notify->has_pid ? resp->notify->pid : 0, talk->arg);
+	talk->refused |= r != 0;
 	req.type = CRIU_REQ_TYPE__NOTIFY;
 	req.has_notify_success = true;
 	req.notify_success = r == 0;
-	return send_request(session, &req, code, err);
+	return send_request(session, &req, talk->code, err);
 }
 
 /* send, answer notifications, return the final response or fail */
 static int converse(struct criu_session *session, const CriuReq *req, const struct criu_options *o,
-		    enum snap_code code, criu_notify_fn notify, void *arg, CriuResp **ret,
-		    struct snap_error *err)
+		    struct talk *talk, CriuResp **ret, struct snap_error *err)
 {
-	bool refused = false;
 	CriuResp *resp = NULL;
-	int r = send_request(session, req, code, err);
+	int r = send_request(session, req, talk->code, err);
 
 	while (r == 0) {
-		r = recv_response(session, o->deadline_ns, code, &resp, err);
+		r = recv_response(session, o->deadline_ns, talk->code, &resp, err);
 		if (r < 0)
 			return r;
-		if (resp->type != CRIU_REQ_TYPE__NOTIFY)
+		if (resp->type != CRIU_REQ_TYPE__NOTIFY) /* NOLINT: set, since r >= 0 */
 			break;
-		r = answer_notify(session, resp, code, notify, arg, &refused, err);
+		r = answer_notify(session, resp, talk, err);
 		criu_resp__free_unpacked(resp, NULL);
 		resp = NULL;
 	}
 	if (r < 0)
 		return r;
 	session->answered = true;
-	if (!resp->success) {
+	if (!resp->success) { /* NOLINT: set, since r >= 0 */
 		int errnum = resp->has_cr_errno ? resp->cr_errno : 0;
 
 		criu_resp__free_unpacked(resp, NULL);
-		if (refused) /* ours to tell */
+		if (talk->refused) /* ours to tell */
 			return -ECANCELED;
-		return fail_with_log(session, code, errnum,
-				     code == SNAP_E_DUMP ? "dump failed" : "restore failed", err);
+		return fail_with_log(session, talk->code, errnum,
+				     talk->code == SNAP_E_DUMP ? "dump failed" : "restore failed",
+				     err);
 	}
 	*ret = resp;
 	return 0;
@@ -355,6 +361,7 @@ int criu_session_dump(struct criu_session *session, const struct criu_options *o
 	CriuReq req = CRIU_REQ__INIT;
 	CriuOpts opts = CRIU_OPTS__INIT;
 	CriuResp *resp = NULL;
+	struct talk talk = {.code = SNAP_E_DUMP, .notify = notify, .arg = arg};
 	int r;
 
 	req.type = CRIU_REQ_TYPE__DUMP;
@@ -371,7 +378,7 @@ int criu_session_dump(struct criu_session *session, const struct criu_options *o
 	opts.has_tcp_skip_in_flight = true;
 	opts.tcp_skip_in_flight = true;
 
-	r = converse(session, &req, options, SNAP_E_DUMP, notify, arg, &resp, err);
+	r = converse(session, &req, options, &talk, &resp, err);
 	if (r < 0)
 		return r;
 	criu_resp__free_unpacked(resp, NULL);
@@ -384,6 +391,7 @@ int criu_session_restore(struct criu_session *session, const struct criu_options
 	CriuReq req = CRIU_REQ__INIT;
 	CriuOpts opts = CRIU_OPTS__INIT;
 	InheritFd inherit[CRIU_INHERIT_MAX], *inherit_list[CRIU_INHERIT_MAX];
+	struct talk talk = {.code = SNAP_E_RESTORE, .notify = notify, .arg = arg};
 	CriuResp *resp = NULL;
 	int r, status;
 
@@ -406,10 +414,10 @@ int criu_session_restore(struct criu_session *session, const struct criu_options
 	opts.n_inherit_fd = options->n_inherit;
 	opts.inherit_fd = inherit_list;
 
-	r = converse(session, &req, options, SNAP_E_RESTORE, notify, arg, &resp, err);
+	r = converse(session, &req, options, &talk, &resp, err);
 	if (r < 0)
 		return r;
-	if (!resp->restore || resp->restore->pid <= 0)
+	if (!resp->restore /* NOLINT: set, since r >= 0 */ || resp->restore->pid <= 0)
 		r = snap_fail_plain(err, SNAP_E_RESTORE, EPROTO,
 				    "CRIU does not tell the restored pid");
 	else

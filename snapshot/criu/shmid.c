@@ -53,43 +53,50 @@ static int matches(struct image_bytes record, const struct wanted *wanted, size_
 	return 1;
 }
 
-/* the number in `field` (or, within > 0, in `field` of that submessage) of the first match */
-static int look_up(int criu_fd, const char *name, enum image_magic magic,
-		   const struct wanted *wanted, size_t n, uint32_t within, uint32_t field,
+/* where a number is: in `field` (or, within > 0, in `field` of that submessage) of an image */
+struct source {
+	const char *name;
+	enum image_magic magic;
+	uint32_t within;
+	uint32_t field;
+};
+
+/* the number of the first record that matches */
+static int look_up(int criu_fd, const struct source *source, const struct wanted *wanted, size_t n,
 		   uint64_t *ret, struct snap_error *err)
 {
 	struct image_bytes record;
 	struct image image;
-	int found = NOT_FOUND, r = image_load(criu_fd, name, magic, &image, err);
+	int found = NOT_FOUND, r = image_load(criu_fd, source->name, source->magic, &image, err);
 
 	if (r < 0)
 		return r;
 	while (found == NOT_FOUND && (r = image_next(&image, &record, err)) > 0) {
 		found = matches(record, wanted, n);
-		if (found > 0 && within > 0)
-			found = image_sub(record, within, &record);
+		if (found > 0 && source->within > 0)
+			found = image_sub(record, source->within, &record);
 		if (found > 0)
-			found = image_number(record, field, ret);
+			found = image_number(record, source->field, ret);
 	}
 	image_done(&image);
 	if (r < 0)
 		return r;
 	return found < 0 ? snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
-					   "'%s' has a record that is no message", name)
+					   "'%s' has a record that is no message", source->name)
 			 : found;
 }
 
 /* from the number of an open file */
 static int shmid_of_file(int criu_fd, uint64_t file, uint64_t *ret, struct snap_error *err)
 {
+	const struct source files = {"files.img", IMAGE_MAGIC_FILES, FILE_MEMFD, MEMFD_INODE};
+	const struct source memfds = {"memfd.img", IMAGE_MAGIC_MEMFD, 0, INODE_SHMID};
 	const struct wanted memfd[] = {{FILE_TYPE, TYPE_MEMFD}, {FILE_ID, file}};
 	struct wanted inode = {.field = INODE_ID};
-	int r = look_up(criu_fd, "files.img", IMAGE_MAGIC_FILES, memfd, 2, FILE_MEMFD, MEMFD_INODE,
-			&inode.value, err);
+	int r = look_up(criu_fd, &files, memfd, 2, &inode.value, err);
 
 	if (r > 0)
-		r = look_up(criu_fd, "memfd.img", IMAGE_MAGIC_MEMFD, &inode, 1, 0, INODE_SHMID, ret,
-			    err);
+		r = look_up(criu_fd, &memfds, &inode, 1, ret, err);
 	return r;
 }
 
@@ -97,14 +104,16 @@ int shmid_of_descriptor(int criu_fd, pid_t pid, int fd, uint64_t *ret, struct sn
 {
 	const struct wanted memfd[] = {{FDINFO_TYPE, TYPE_MEMFD}, {FDINFO_FD, (uint64_t)fd}};
 	char name[IMAGE_NAME_MAX];
+	const struct source ids = {name, IMAGE_MAGIC_IDS, 0, IDS_FILES};
+	const struct source fdinfo = {name, IMAGE_MAGIC_FDINFO, 0, FDINFO_ID};
 	uint64_t files, file;
 	int r;
 
 	(void)snprintf(name, sizeof(name), "ids-%d.img", (int)pid);
-	r = look_up(criu_fd, name, IMAGE_MAGIC_IDS, NULL, 0, 0, IDS_FILES, &files, err);
+	r = look_up(criu_fd, &ids, NULL, 0, &files, err);
 	if (r > 0) {
 		(void)snprintf(name, sizeof(name), "fdinfo-%" PRIu64 ".img", files);
-		r = look_up(criu_fd, name, IMAGE_MAGIC_FDINFO, memfd, 2, 0, FDINFO_ID, &file, err);
+		r = look_up(criu_fd, &fdinfo, memfd, 2, &file, err);
 	}
 	if (r > 0)
 		r = shmid_of_file(criu_fd, file, ret, err);

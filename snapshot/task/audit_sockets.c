@@ -143,7 +143,7 @@ static bool format_address(const char *hex, unsigned int port, char *buf, size_t
 
 	if (!v6 && strlen(hex) != 8)
 		return false;
-	for (int i = 0; i < (v6 ? 4 : 1); i++) {
+	for (size_t i = 0; i < (v6 ? 4 : 1); i++) {
 		if (sscanf(hex + i * 8, "%8" SCNx32, &words[i]) != 1)
 			return false;
 	}

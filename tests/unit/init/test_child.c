@@ -30,6 +30,7 @@ static int status_of(struct child_plan *plan, const char *line)
 	assert_int_equal(child_boot(plan, &ref, &err), 0);
 	assert_int_equal(process_wait(&ref, deadline_after_ms(10000), &status), 0);
 	pidref_done(&ref);
+	plan->argv = NULL;
 	return child_exit_status(status);
 }
 
