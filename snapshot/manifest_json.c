@@ -973,24 +973,12 @@ static void seal(char *text)
 	memcpy(digits, found, SEAL_DIGITS);
 }
 
-int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_size,
-		    struct snap_error *err)
+/* releases json, which may be NULL (no memory) */
+static int dump(json_t *json, bool sealed, char **ret_text, size_t *ret_size,
+		struct snap_error *err)
 {
-	struct place place = {.err = err};
-	json_t *json = write_object(&place, manifest_fields, (const char *)m);
-	char *text;
+	char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 
-	if (json && (add_requires(json, m) < 0 || add_seal(json) < 0)) {
-		json_decref(json);
-		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write manifest.json");
-	}
-
-	if (!json) {
-		(void)snap_fail(err, SNAP_E_INTERNAL, 0, "manifest.json: %s: no UTF-8 text",
-				place.text);
-		return -EILSEQ;
-	}
-	text = json_dumps(json, JSON_INDENT(1));
 	if (text && strlen(text) >= MANIFEST_SIZE_MAX) {
 		free(text);
 		text = json_dumps(json, JSON_COMPACT);
@@ -999,8 +987,41 @@ int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_size,
 	text = text ? add_newline(text) : NULL;
 	if (!text)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write manifest.json");
-	seal(text);
+	if (sealed)
+		seal(text);
 	*ret_size = strlen(text);
 	*ret_text = text;
 	return 0;
+}
+
+int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_size,
+		    struct snap_error *err)
+{
+	struct place place = {.err = err};
+	json_t *json = write_object(&place, manifest_fields, (const char *)m);
+
+	if (!json) {
+		(void)snap_fail(err, SNAP_E_INTERNAL, 0, "manifest.json: %s: no UTF-8 text",
+				place.text);
+		return -EILSEQ;
+	}
+	if (add_requires(json, m) < 0 || add_seal(json) < 0) {
+		json_decref(json);
+		json = NULL;
+	}
+	return dump(json, true, ret_text, ret_size, err);
+}
+
+int manifest_rename(const char *text, size_t size, const char *generation, char **ret_text,
+		    size_t *ret_size, struct snap_error *err)
+{
+	json_t *json = json_loadb(text, size, 0, NULL);
+	bool sealed = json_object_get(json, "digest") != NULL;
+
+	if (json && (json_object_set_new(json, "generation", json_string(generation)) < 0 ||
+		     (sealed && add_seal(json) < 0))) {
+		json_decref(json);
+		json = NULL;
+	}
+	return dump(json, sealed, ret_text, ret_size, err);
 }

@@ -12,4 +12,12 @@
 int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_size,
 		    struct snap_error *err);
 
+/*
+ * The text of a manifest that manifest_parse() has taken, for a generation of another name: all
+ * else stays, members of a later version too, and its digest, if it has one, is made anew.
+ * *ret_text is the caller's to free.
+ */
+int manifest_rename(const char *text, size_t size, const char *generation, char **ret_text,
+		    size_t *ret_size, struct snap_error *err);
+
 #endif

@@ -10,7 +10,6 @@
 #include "snapshot/archive/import.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "snapshot/archive/unpack.h"
+#include "snapshot/manifest_json.h"
 
 #define LEASE_MS	  (2U * 3600 * 1000)
 #define SPACE_SLACK_BYTES ((uint64_t)16 << 20)
@@ -43,26 +43,14 @@ static int check_space(void *arg, uint64_t bytes, struct snap_error *err)
 static int write_manifest(const struct import *import, struct snap_error *err)
 {
 	const struct unpack *u = &import->unpack;
-	json_t *json = json_loadb(u->text, u->text_size, 0, NULL);
 	snap_cleanup_free char *text = NULL;
-	int r;
+	size_t size;
+	int r = manifest_rename(u->text, u->text_size, import->result->generation, &text, &size,
+				err);
 
-	if (!json ||
-	    json_object_set_new(json, "generation", json_string(import->result->generation)) < 0)
-		r = snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write '%s'", MANIFEST_NAME);
-	else
-		r = 0;
-	text = r == 0 ? json_dumps(json, JSON_INDENT(1)) : NULL;
-	if (text && strlen(text) > MANIFEST_SIZE_MAX) {
-		free(text);
-		text = json_dumps(json, JSON_COMPACT);
-	}
-	json_decref(json);
-	if (r == 0 && !text)
-		r = snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write '%s'", MANIFEST_NAME);
 	if (r < 0)
 		return r;
-	return io_replace_file(import->gen_fd, MANIFEST_NAME, text, strlen(text), 0600, err);
+	return io_replace_file(import->gen_fd, MANIFEST_NAME, text, size, 0600, err);
 }
 
 static int fill(struct import *import, struct snap_error *err)

@@ -6,33 +6,19 @@ wake them. For what is done with snapshots without waking them.
 
 import copy
 import ctypes
-import importlib.util
 import io
 import json
 import os
 import pathlib
+import struct
 import tarfile
+
+from . import checksums, damaged_manifests, damaged_pages
+from .checksums import digest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 PAGE = 4096
 ZSTD = 2
-
-
-def _load_page_maps():
-    spec = importlib.util.spec_from_file_location("make_damaged_pages",
-                                                  SOURCE / "tools" / "make_damaged_pages.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-page_maps = _load_page_maps()
-_xxh3 = page_maps.load_xxh3()
-
-
-def digest(data):
-    value = _xxh3(data, len(data))
-    return f"{value.high:016x}{value.low:016x}"
 
 
 def pages(seed, count):
@@ -54,23 +40,23 @@ class PageFiles:
     """pages.map and pages.dat of one process; chunks as (address, seed of the pages, pages)."""
 
     def __init__(self, chunks):
-        self.map, self.data = page_maps.Map(), b""
+        self.map, self.data = damaged_pages.Map(), b""
         self.map.space(kind=1, pid=1001)
         self.bytes = 0
         for number, (address, seed, count) in enumerate(chunks):
             memory = pages(seed, count)
             stored = zstd(memory) if number % 2 else memory
-            value = _xxh3(memory, len(memory))
+            low, high = struct.unpack("<QQ", checksums.xxh3(memory))
             # a gap in front of each: bytes that no chunk names
             self.data += b"\xee" * (-len(self.data) % PAGE) + b"\xee" * PAGE
-            self.map.chunk(len(self.data), [(address, count)], low=value.low, high=value.high,
+            self.map.chunk(len(self.data), [(address, count)], low=low, high=high,
                            stored=len(stored), codec=ZSTD if number % 2 else 0)
             self.data += stored
             self.bytes += len(memory)
         self.map.region(0x10000000, 0x20000000, 1001, b"[heap]", stored=self.bytes, zero=3 * PAGE,
                         kept=2, kept_bytes=2 * PAGE, prot=3)
         self.map.data_bytes = len(self.data)
-        self.map = self.map.bytes(_xxh3)
+        self.map = self.map.bytes()
 
 
 CHUNKS = [(0x10000000, 1, 5), (0x10010000, 2, 40), (0x10100000, 3, 1)]
@@ -103,7 +89,7 @@ class Generation:
             self.manifest["requires"] = ["pages"]
 
     def text(self):
-        return (json.dumps(self.manifest, indent=1) + "\n").encode()
+        return damaged_manifests.seal(self.manifest)
 
     def copy(self):
         return copy.deepcopy(self)

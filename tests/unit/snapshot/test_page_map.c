@@ -20,7 +20,7 @@
 #define BAD_SUFFIX ".map"
 #define MIB	   ((uint64_t)1 << 20)
 
-/* one file each (tools/make_damaged_pages.py); the code is corrupt if none is given */
+/* one file each (tools/make_damage.py); the code is corrupt if none is given */
 struct bad_case {
 	const char *name;
 	const char *words;
