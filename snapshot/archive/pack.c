@@ -45,7 +45,9 @@ static bool is_stopped(const struct pack *p)
 static la_ssize_t on_write(struct archive *tar, void *arg, const void *bytes, size_t size)
 {
 	struct pack *p = arg;
-	int r = is_stopped(p) ? -ECANCELED : io_write_full(p->to, bytes, size);
+	int r = p->errnum	? -p->errnum
+		: is_stopped(p) ? -ECANCELED
+				: io_write_full(p->to, bytes, size);
 
 	if (r < 0) {
 		p->errnum = -r;
@@ -271,6 +273,14 @@ static int take_manifest(struct pack *p, char **ret_text, size_t *ret_size, stru
 	return 0;
 }
 
+/* libarchive would write the rest of the member as zeros; closing gives its buffers back */
+static void give_up(struct pack *p)
+{
+	p->errnum = p->errnum ? p->errnum : ECANCELED;
+	(void)archive_write_fail(p->tar);
+	(void)archive_write_close(p->tar);
+}
+
 int archive_pack(int gen_fd, int to, enum archive_compress compress,
 		 const struct archive_talk *talk, struct archive_result *ret,
 		 struct snap_error *err)
@@ -291,9 +301,8 @@ int archive_pack(int gen_fd, int to, enum archive_compress compress,
 		r = open_tar(&p, compress, err);
 	if (r == 0)
 		r = put_all(&p, text, size, err);
-	/* freeing an archive that was cut short would write the rest of it */
 	if (p.tar && r < 0)
-		(void)archive_write_fail(p.tar);
+		give_up(&p);
 	(void)archive_write_free(p.tar);
 	page_map_done(&p.map);
 	members_done(&p.members);

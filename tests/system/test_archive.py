@@ -174,6 +174,19 @@ def test_damaged_generation_is_not_exported(place):
     told(snapctl("export", "--tar", place / "x.tar", store))
 
 
+@pytest.mark.parametrize("compress", ["none", "zstd"])
+def test_export_that_failed_half_way_is_no_archive(place, compress):
+    whole = generations.Generation(generations.CHUNKS)
+    store = pathlib.Path(whole.put(str(place / "from")))
+    with open(store / "gen-3" / "pages.dat", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\1")
+    sent = snapctl("export", "--tar", "-", "--compress", compress, store)
+    assert sent.returncode == 5 and sent.stderr.count(b"\n") == 1
+    assert snapctl("import", "-", place / "to", input=sent.stdout).returncode == 5
+    assert not (place / "to").exists()
+
+
 # --- what is no archive of ours -----------------------------------------------------------------
 
 
