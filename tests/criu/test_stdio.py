@@ -70,6 +70,8 @@ def check_input(start, given, line):
 
 def check_end(start, given):
     """What was written before the end is out when snapinit ends."""
+    # a TERM that comes before the worker's last word gives the wake up
+    wait_until("end of the worker", lambda: not start.tools(), 10)
     start.terminate()
     check_old_content(given)
     if given.kind in ("pipe", "socket", "file"):
