@@ -209,7 +209,7 @@ def data_files(good):
     """{name below tests/data: content}; good: the text of good.json"""
     doc = load(good)
     assert seal(doc) == good, "good.json is not sealed, or not laid out as a capture would"
-    files = {"manifest/good.json": good}
+    files = {"manifest/good.json": good, "fuzz/manifest/sealed": good}
     for name, case in CASES.items():
         if case.is_data:
             files[f"manifest/should-fail-{name}.json"] = case.make(doc)
