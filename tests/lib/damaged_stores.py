@@ -275,8 +275,8 @@ def add_file(what, name, partner, told, verify_told, **more):
         put(how, spoil, event, words, CORRUPT, verify_told.get(how, verify_told["*"]),
             inspect=more.get("inspect", told.get("inspect", {}).get(how, blind)))
     for how, spoil in KIND.items():
-        event, words = told.get(how, (FAILED, "is no regular file and no folder"))
-        put(how, spoil, event, words, CORRUPT, "is no regular file",
+        event, words = told.get(how, (FAILED, "'GEN/NAME' is no regular file and no folder"))
+        put(how, spoil, event, words, CORRUPT, "NAME...is no regular file",
             inspect=told.get("inspect", {}).get(how, blind))
     for how, spoil in RIGHTS.items():
         words = {"others may write": "others may write to 'GEN/NAME'",
@@ -297,15 +297,15 @@ DIGEST = (FAILED, "'NAME' is damaged: digest")
 IMAGE = {
     "cut in half": GATE_SIZE, "empty": GATE_SIZE, "a byte longer": GATE_SIZE,
     "a tebibyte longer": GATE_SIZE, "one bit flipped": DIGEST,
-    "removed": (REFUSED, "image 'NAME' is missing"), "a folder": (REFUSED, "is no regular file"),
+    "removed": (REFUSED, "image 'NAME' is missing"), "a folder": (REFUSED, "image 'NAME' is no regular file"),
     "swapped with its neighbour": (NOT_WOKEN, f"{GATE_SIZE[1]} | {DIGEST[1]}"),
     "another generation's": (NOT_WOKEN, f"{GATE_SIZE[1]} | {DIGEST[1]}"),
 }
 IMAGE_VERIFY = {ANY: "NAME has ... the manifest says", "removed": "NAME is missing"}
-FIRST_IMAGES = ("core-*.img", "pages-2.img", "inventory.img")
-MORE_IMAGES = ("mm-*.img", "pstree.img", "fdinfo-*.img", "files.img", "fs-*.img", "ids-*.img",
-               "memfd.img", "pagemap-1*.img", "pagemap-shmem-*.img", "pages-1.img",
-               "pipes-data.img", "seccomp.img", "stats-dump", "timens-0.img")
+FIRST_IMAGES = ("core-*.img", "pages-2.img")
+MORE_IMAGES = ("inventory.img", "mm-*.img", "pstree.img", "fdinfo-*.img", "files.img",
+               "fs-*.img", "ids-*.img", "memfd.img", "pagemap-1*.img", "pagemap-shmem-*.img",
+               "pages-1.img", "pipes-data.img", "seccomp.img", "stats-dump", "timens-0.img")
 ALWAYS = ("cut in half", "one bit flipped", "removed", "a byte longer", "a fifo",
           "a link to a copy outside")
 
@@ -505,7 +505,7 @@ for _file in ("criu.kdat", "digest"):
     for _how, _spoil in {**CONTENT, **KIND, **RIGHTS, **HARMLESS}.items():
         if _how != "another generation's":
             add("kdat/*", f"{_file} {_how}", on(f"kdat/*/{_file}", _spoil), WAKES, "", 0, "intact",
-                export=0, why=KDAT, is_long=_file == "digest" and _how not in ALWAYS)
+                export=0, why=KDAT, is_long=_how not in ALWAYS)
 for _how, _spoil in {
     "removed": lambda place, path: shutil.rmtree(path), "a link to a copy outside": link_outside,
     "a fifo": KIND["a fifo"], "a file": instead(make_empty), "others may write": mode(0o777),
