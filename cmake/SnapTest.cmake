@@ -21,7 +21,11 @@ function(snap_unit_test name)
   else()
     add_test(NAME unit.${name} COMMAND ${name})
   endif()
-  set_tests_properties(unit.${name} PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 120)
+  set(timeout 120)
+  if(SNAP_SANITIZE)
+    set(timeout 400) # TSan is ten times slower
+  endif()
+  set_tests_properties(unit.${name} PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT ${timeout})
 endfunction()
 
 # snap_script_test(NAME LABEL TIMEOUT COMMAND...): any program that exits 0, 1 or 77

@@ -567,7 +567,7 @@ static void test_events_that_come_too_late_change_nothing(void **state)
 /* deterministic, so that a failure comes again */
 static unsigned int next_random(unsigned int *seed)
 {
-	*seed = *seed * 1103515245u + 12345u;
+	*seed = *seed * 1103515245U + 12345U;
 	return *seed >> 16;
 }
 
