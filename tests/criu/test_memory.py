@@ -320,7 +320,8 @@ def test_memory_shared_by_fork_stays_shared(module_bench, disk):
                                  "--inherited", str(16 << 20), "--max-bytes", str(4 << 20), "--dir", folder)
     snapshot = Snapshot(module_bench, engine, folder, "auto")
     assert snapshot.rss > 2 * snapshot.pss, "nothing is shared in this tree"
-    most = (1 + PSS_SLACK) * snapshot.pss
+    # libraries are shared with whatever else runs on this machine: a process that ends raises ours
+    most = (1 + PSS_SLACK) * snapshot.pss + LIBRARIES_KB
     assert snapshot.pss_running_on <= most, (snapshot.pss_running_on, snapshot.pss)
     with snapshot.woken(PLAIN) as start:
         pss = smaps_sum(start, "Pss")
