@@ -27,6 +27,7 @@ AT_ONCE = 2
 TLS_WORDS = 24  # below a thread pointer: errno, which an interrupted system call sets
 VOLATILE_MAX = {"pyservice": 4}  # pages: the interpreter's lock, and its stack
 PSS_SLACK, RSS_SLACK = 0.05, 0.05
+LIBRARIES_KB = 512
 PORT = 8200
 
 
