@@ -17,6 +17,7 @@
 struct dense_walk {
 	uint64_t block; /* the huge page at hand */
 	uint64_t present;
+	bool unwilling;	    /* a mapping in it wants no huge pages */
 	uint64_t run_start; /* dense so far: run_start .. run_end */
 	uint64_t run_end;
 	struct injector injector;
@@ -52,7 +53,8 @@ static void advise(struct dense_walk *walk, pid_t pid)
 /* the block is complete */
 static void end_block(struct dense_walk *walk, pid_t pid)
 {
-	bool dense = walk->present * 100 >= (uint64_t)HUGE_BYTES * PAGES_DENSE_PERCENT;
+	bool dense = !walk->unwilling &&
+		     walk->present * 100 >= (uint64_t)HUGE_BYTES * PAGES_DENSE_PERCENT;
 
 	if (dense && walk->run_end == walk->block) {
 		walk->run_end += HUGE_BYTES;
@@ -62,9 +64,11 @@ static void end_block(struct dense_walk *walk, pid_t pid)
 		walk->run_end = walk->block + HUGE_BYTES;
 	}
 	walk->present = 0;
+	walk->unwilling = false;
 }
 
-static void walk_extent(struct dense_walk *walk, pid_t pid, const struct page_extent *extent)
+static void walk_extent(struct dense_walk *walk, pid_t pid, const struct page_extent *extent,
+			bool unwilling)
 {
 	uint64_t at = extent->address;
 	uint64_t end = at + (uint64_t)extent->n_pages * PAGE_BYTES;
@@ -78,6 +82,7 @@ static void walk_extent(struct dense_walk *walk, pid_t pid, const struct page_ex
 			walk->block = block;
 		}
 		walk->present += stop - at;
+		walk->unwilling |= unwilling;
 		at = stop;
 	}
 }
@@ -99,7 +104,8 @@ int pages_advise_huge(const struct page_map *map, uint64_t *ret_bytes, struct sn
 
 			for (uint32_t e = 0; e < chunk->n_extents; e++)
 				walk_extent(&walk, space->pid,
-					    &map->extents[chunk->first_extent + e]);
+					    &map->extents[chunk->first_extent + e],
+					    chunk->flags & PAGE_CHUNK_NO_HUGE);
 		}
 		end_block(&walk, space->pid);
 		advise(&walk, space->pid);

@@ -16,7 +16,9 @@
 /*
  * Before the first touch: MADV_HUGEPAGE on what is dense, by system calls injected into each
  * process. No effect where the system gives huge pages to everybody or to nobody. *ret_bytes is
- * what was advised. A process that cannot be injected is filled with small pages: no failure.
+ * what was advised. A 2 MiB page with content of a mapping that wants no huge pages gets none; one
+ * in which such a mapping has no content cannot be told from others here. A process that cannot be
+ * injected is filled with small pages: no failure.
  */
 int pages_advise_huge(const struct page_map *map, uint64_t *ret_bytes, struct snap_error *err);
 

@@ -71,6 +71,7 @@ enum page_codec {
 enum page_chunk_flag {
 	PAGE_CHUNK_DENSE = 1,	  /* one whole 2 MiB page of a process */
 	PAGE_CHUNK_READ_ONLY = 2, /* the mapping lacks PROT_WRITE: fill through /proc/PID/mem */
+	PAGE_CHUNK_NO_HUGE = 4,	  /* the mapping wants no huge pages: MADV_NOHUGEPAGE */
 };
 
 /* 56 bytes on disk */

@@ -16,7 +16,7 @@
 #include "snapshot/pages/map.h"
 
 #define PID_LIMIT   4194304 /* PID_MAX_LIMIT of 64-bit kernels */
-#define CHUNK_FLAGS ((unsigned int)(PAGE_CHUNK_DENSE | PAGE_CHUNK_READ_ONLY))
+#define CHUNK_FLAGS ((unsigned int)(PAGE_CHUNK_DENSE | PAGE_CHUNK_READ_ONLY | PAGE_CHUNK_NO_HUGE))
 #define KEPT_BITS   (2U * PAGE_KEPT_UNREACHABLE - 1)
 #define PROT_BITS   ((uint32_t)(PROT_READ | PROT_WRITE | PROT_EXEC))
 

@@ -252,7 +252,8 @@ static int plan_mapping(struct planner *p, struct snap_error *err)
 		.region = (uint32_t)p->plan->map.n_regions,
 		.flags = (mapping->prot & PROT_WRITE ? 0U : PAGES_RUN_READ_ONLY) |
 			 (mapping->prot & PROT_READ ? 0U : PAGES_RUN_UNREADABLE) |
-			 (mapping->inode == 0 ? 0U : PAGES_RUN_KEEP_ZEROS),
+			 (mapping->inode == 0 ? 0U : PAGES_RUN_KEEP_ZEROS) |
+			 (mapping->flags & MAPPING_NO_HUGE ? PAGES_RUN_NO_HUGE : 0U),
 	};
 	p->drop_from = mapping->start;
 	p->drop_holds = false;

@@ -23,6 +23,7 @@ enum pages_run_flag {
 	PAGES_RUN_READ_ONLY = 1,  /* the mapping lacks PROT_WRITE */
 	PAGES_RUN_UNREADABLE = 2, /* the mapping lacks PROT_READ: through /proc/PID/mem */
 	PAGES_RUN_KEEP_ZEROS = 4, /* without a page of ours the file's content would show */
+	PAGES_RUN_NO_HUGE = 8,	  /* the mapping wants no huge pages */
 };
 
 /* pages in a row, present, that go to page files */

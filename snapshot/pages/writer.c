@@ -258,6 +258,8 @@ static uint16_t chunk_flags(const struct writer *w, const struct pages_unit *uni
 
 	if (unit->flags & PAGES_RUN_READ_ONLY)
 		flags |= PAGE_CHUNK_READ_ONLY;
+	if (unit->flags & PAGES_RUN_NO_HUGE)
+		flags |= PAGE_CHUNK_NO_HUGE;
 	/* only a whole aligned huge page makes a unit of that size in one piece */
 	if (bytes == PAGES_DENSE_ALIGN && unit->n_pieces == 1 &&
 	    w->plan->map.spaces[unit->space].kind == PAGE_SPACE_TASK)

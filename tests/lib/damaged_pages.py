@@ -159,7 +159,7 @@ for name, index, fields in [
     ("chunk-offset-unaligned", 3, {"offset": 6 * PAGE + 8}),
     ("chunk-offset-beyond", 5, {"offset": 4 * MIB - PAGE}),
     ("chunk-offset-overflow", 5, {"offset": 2**64 - PAGE}),
-    ("chunk-codec", 3, {"codec": 3}), ("chunk-flags", 3, {"flags": 4}),
+    ("chunk-codec", 3, {"codec": 3}), ("chunk-flags", 3, {"flags": 8}),
     ("chunk-pad", 4, {"pad": 1}), ("chunk-space", 3, {"space": 0}),
     ("chunk-first-extent", 3, {"first_extent": 5}),
     ("chunk-extents-too-many", 5, {"n_extents": 3}),

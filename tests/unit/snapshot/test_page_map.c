@@ -79,7 +79,7 @@ static const struct bad_case bad_cases[] = {
 	{"chunk-extents-overflow", "pages.map: chunk 1: 4294967295 extents, the table has 8 left", 0},
 	{"chunk-extents-too-many", "pages.map: chunk 5: 3 extents, the table has 2 left", 0},
 	{"chunk-first-extent", "pages.map: chunk 3: its first extent is 5, not 4", 0},
-	{"chunk-flags", "pages.map: chunk 3: unknown flags 0x4", 0},
+	{"chunk-flags", "pages.map: chunk 3: unknown flags 0x8", 0},
 	{"chunk-offset-beyond", "pages.map: chunk 5: ends beyond the data", 0},
 	{"chunk-offset-overflow", "pages.map: chunk 5: ends beyond the data", 0},
 	{"chunk-offset-unaligned", "pages.map: chunk 3: offset 24584 is not aligned to pages", 0},

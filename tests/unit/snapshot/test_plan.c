@@ -75,8 +75,10 @@ static uint64_t bytes_in_runs(const struct pages_plan *plan, const struct page_r
 		const struct pages_run *run = &plan->runs[i];
 		bool here = &plan->map.regions[run->region] == region;
 
-		if (here && run->address >= arena_at(0) && run->address < arena_at(ARENA_BYTES))
+		if (here && run->address >= arena_at(0) && run->address < arena_at(ARENA_BYTES)) {
+			assert_true(run->flags & PAGES_RUN_NO_HUGE);
 			bytes += run->bytes;
+		}
 	}
 	return bytes;
 }
