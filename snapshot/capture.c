@@ -30,6 +30,7 @@
 #include "snapshot/images.h"
 #include "snapshot/task/audit.h"
 #include "snapshot/task/hold.h"
+#include "snapshot/task/inherited.h"
 #include "snapshot/task/sockets.h"
 #include "snapshot/task/tree.h"
 #include "snapshot/task/xcomp.h"
@@ -403,7 +404,8 @@ static int step_freeze(void *context, struct snap_error *err)
 	if (r < 0)
 		return r;
 	c->announced = true;
-	return hold_quiet(c, err);
+	r = hold_quiet(c, err);
+	return r < 0 ? r : inherited_collect(&c->tree, &c->m, err);
 }
 
 static void thaw(struct capture *c, bool ended)

@@ -74,6 +74,7 @@ static void done_lists(struct manifest *m)
 	free(m->pids);
 	free(m->xcomp);
 	free(m->tile_configs);
+	free(m->mappings);
 }
 
 void manifest_done(struct manifest *m)

@@ -80,6 +80,22 @@ struct manifest_tile_config {
 	char config[129]; /* the 64 bytes of LDTILECFG in hex */
 };
 
+/* a private mapping that CRIU may restore with another protection, or unlocked (task/inherited.h)
+ */
+struct manifest_mapping {
+	int32_t pid;
+	uint64_t start;
+	uint64_t end;
+	uint32_t prot; /* PROT_* */
+	uint32_t lock; /* enum manifest_lock */
+};
+
+enum manifest_lock {
+	MANIFEST_LOCK_NONE = 0,
+	MANIFEST_LOCK_WHOLE = 1,    /* mlock */
+	MANIFEST_LOCK_ON_FAULT = 2, /* MLOCK_ONFAULT: what is there, and what will be */
+};
+
 struct manifest_identity {
 	struct string_list argv;
 	char *cwd;
@@ -137,6 +153,8 @@ struct manifest {
 	size_t n_xcomp;
 	struct manifest_tile_config *tile_configs; /* ascending by tid; NULL: none */
 	size_t n_tile_configs;
+	struct manifest_mapping *mappings; /* ascending by pid and start; NULL: none, mostly */
+	size_t n_mappings;
 	bool tree_has_filter; /* some task had a seccomp filter */
 	uint64_t resident_bytes;
 	uint64_t snapshot_bytes;

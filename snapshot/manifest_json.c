@@ -21,10 +21,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "common/cleanup.h"
 #include "snapshot/digest.h"
 #include "snapshot/manifest.h"
+#include "snapshot/pages/map.h"
 #include "snapshot/rule.h"
 
 #define DEPTH_MAX      8 /* ours is 4 deep; unknown members may be a little deeper */
@@ -168,6 +170,15 @@ static const struct field tile_config_fields[] = {
 	END,
 };
 
+static const struct field mapping_fields[] = {
+	AT(FIELD_I32, manifest_mapping, pid, .min = 1, .max = PID_LIMIT),
+	AT(FIELD_MASK, manifest_mapping, start),
+	AT(FIELD_MASK, manifest_mapping, end),
+	AT(FIELD_U32, manifest_mapping, prot, .max = PROT_READ | PROT_WRITE | PROT_EXEC),
+	AT(FIELD_U32, manifest_mapping, lock, .max = MANIFEST_LOCK_ON_FAULT, .optional = true),
+	END,
+};
+
 static const struct field manifest_fields[] = {
 	AT(FIELD_U32, manifest, schema, .min = MANIFEST_SCHEMA, .max = MANIFEST_SCHEMA),
 	STRING(manifest, snapinit_version, NAME_MAX_BYTES, rule_not_empty),
@@ -191,6 +202,8 @@ static const struct field manifest_fields[] = {
 		.size = sizeof(struct manifest_xcomp), .optional = true),
 	AT_LIST(FIELD_OBJECTS, manifest, tile_configs, .fields = tile_config_fields,
 		.size = sizeof(struct manifest_tile_config), .optional = true),
+	AT_LIST(FIELD_OBJECTS, manifest, mappings, .fields = mapping_fields,
+		.size = sizeof(struct manifest_mapping), .optional = true),
 	AT(FIELD_BOOL, manifest, tree_has_filter),
 	BYTES(manifest, resident_bytes),
 	BYTES(manifest, snapshot_bytes),
@@ -531,9 +544,10 @@ static bool is_measured(const char *text, size_t size)
 }
 
 /* what a snapshot may need of its reader; one that does not know it must not wake it */
-#define REQUIRES_PAGES "pages"	/* content of memory lies in pages.map and pages.dat */
-#define REQUIRES_XCOMP "xcomp"	/* processes get permissions, threads tile configurations back */
-#define REQUIRES_SEAL  "digest" /* so that damage cannot make the digest a member that is absent */
+#define REQUIRES_PAGES	  "pages" /* content of memory lies in pages.map and pages.dat */
+#define REQUIRES_XCOMP	  "xcomp" /* processes get permissions, threads tile configurations back */
+#define REQUIRES_SEAL	  "digest" /* so that damage cannot make the digest a member that is absent */
+#define REQUIRES_MAPPINGS "mappings" /* protections and locks that CRIU may restore wrongly */
 
 static int check_requirement(struct place *place, const json_t *need, size_t i)
 {
@@ -543,6 +557,7 @@ static int check_requirement(struct place *place, const json_t *need, size_t i)
 	}
 	if (strcmp(json_string_value(need), REQUIRES_PAGES) == 0 ||
 	    strcmp(json_string_value(need), REQUIRES_XCOMP) == 0 ||
+	    strcmp(json_string_value(need), REQUIRES_MAPPINGS) == 0 ||
 	    strcmp(json_string_value(need), REQUIRES_SEAL) == 0)
 		return 0;
 	(void)snap_fail(place->err, SNAP_E_INCOMPATIBLE, 0,
@@ -697,6 +712,34 @@ static int check_images(struct place *place, const struct manifest *m)
 	return 0;
 }
 
+static int check_mapping(struct place *place, const struct manifest *m, size_t i)
+{
+	const struct manifest_mapping *mapping = &m->mappings[i];
+	const struct manifest_mapping *last = &m->mappings[i > 0 ? i - 1 : 0];
+	bool same_pid = i > 0 && last->pid == mapping->pid;
+	int r = check_task(place, m, "mappings", i, i == 0 || same_pid ? 0 : last->pid,
+			   mapping->pid);
+
+	if (r < 0)
+		return r;
+	if (mapping->start < mapping->end && mapping->start % PAGE_BYTES == 0 &&
+	    mapping->end % PAGE_BYTES == 0 && mapping->end <= PAGE_MAP_ADDRESS_END &&
+	    (!same_pid || mapping->start >= last->end))
+		return 0;
+	(void)place_enter(place, "mappings");
+	(void)place_enter_item(place, i);
+	return place_fail(place, "not whole pages in ascending order");
+}
+
+static int check_mappings(struct place *place, const struct manifest *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < m->n_mappings; i++)
+		r = check_mapping(place, m, i);
+	return r;
+}
+
 static int check_listeners(struct place *place, const struct manifest *m)
 {
 	for (size_t i = 0; i < m->n_listeners; i++) {
@@ -750,6 +793,8 @@ static int check_relations(struct place *place, const struct manifest *m)
 		return place_fail(place, "%d is not in pids", (int)m->root_pid);
 	}
 	r = check_xcomp(place, m);
+	if (r == 0)
+		r = check_mappings(place, m);
 	return r < 0 ? r : check_listeners(place, m);
 }
 
@@ -905,7 +950,11 @@ static bool is_absent(const struct field *field, const char *base)
 
 	if (!field->optional)
 		return false;
-	return field->type == FIELD_BOOL ? !*(const bool *)source : !*(const char *const *)source;
+	if (field->type == FIELD_BOOL)
+		return !*(const bool *)source;
+	if (field->type == FIELD_U32)
+		return *(const uint32_t *)source == 0;
+	return !*(const char *const *)source;
 }
 
 static json_t *write_object(struct place *place, const struct field *fields, const char *base)
@@ -948,6 +997,8 @@ static int add_requires(json_t *json, const struct manifest *m)
 		r = write_item(needs, json_string(REQUIRES_PAGES));
 	if (r == 0 && (m->n_xcomp > 0 || m->n_tile_configs > 0))
 		r = write_item(needs, json_string(REQUIRES_XCOMP));
+	if (r == 0 && m->n_mappings > 0)
+		r = write_item(needs, json_string(REQUIRES_MAPPINGS));
 	if (r == 0)
 		r = write_item(needs, json_string(REQUIRES_SEAL));
 	if (r == 0)

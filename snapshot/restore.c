@@ -19,6 +19,7 @@
 #include "snapshot/fingerprint.h"
 #include "snapshot/images.h"
 #include "snapshot/task/hold.h"
+#include "snapshot/task/inherited.h"
 #include "snapshot/task/xcomp.h"
 #include "snapshot/temporary.h"
 #include "snapshot/trusted.h"
@@ -331,6 +332,18 @@ static int step_digests(void *context, struct snap_error *err)
 	return c->thread_result;
 }
 
+/*
+ * Before the fill, which could not read back what CRIU has left as -w-. A lock that comes before
+ * the content does no harm: locked memory is in CRIU's images.
+ */
+static int step_inherited(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+
+	c->result->n_inherited = c->m.n_mappings;
+	return inherited_restore(&c->m, &c->result->inherited, err);
+}
+
 /* while CRIU's answer is the newest, nobody runs: content into the empty memory */
 static int step_fill(void *context, struct snap_error *err)
 {
@@ -403,6 +416,7 @@ static const struct step restore_steps[] = {
 	{"pages", step_pages, NULL},
 	{"files", step_files, undo_files},
 	{"criu", step_criu, undo_criu_start},
+	{"inherited", step_inherited, NULL},
 	{"fill", step_fill, NULL},
 	{"xcomp", step_xcomp, NULL},
 	{"digests", step_digests, NULL},

@@ -16,6 +16,7 @@
 #include "snapshot/pages/fill.h"
 #include "snapshot/steps.h"
 #include "snapshot/store.h"
+#include "snapshot/task/inherited.h"
 
 /* outcome of restore_run(): the gate says no, err->msg holds every reason */
 #define RESTORE_REFUSED 1
@@ -50,6 +51,8 @@ struct restore_result {
 	bool cache_hit; /* CRIU's kernel-feature cache */
 	uint64_t snapshot_bytes;
 	struct fill_result fill; /* bytes 0: no page files */
+	size_t n_inherited;	 /* mappings that CRIU may have restored wrongly */
+	struct inherited_result inherited;
 	struct step_times times;
 };
 

@@ -51,6 +51,23 @@ static void log_fill(const struct fill_result *fill)
 		log_write(LOG_LEVEL_INFO, "wake.fill", fields, n, "memory filled from page files");
 }
 
+static void log_inherited(const struct restore_result *result)
+{
+	const struct inherited_result *inherited = &result->inherited;
+	const struct log_field fields[] = {
+		LOG_UINT("mappings", result->n_inherited),
+		LOG_UINT("left", inherited->left),
+		LOG_TEXT("why", inherited->why),
+	};
+
+	if (inherited->left > 0)
+		log_write(LOG_LEVEL_WARN, "wake.mappings", fields, ARRAY_LEN(fields),
+			  "mappings have not the protection or the lock that they had");
+	else if (result->n_inherited > 0)
+		log_write(LOG_LEVEL_INFO, "wake.mappings", fields, ARRAY_LEN(fields) - 1,
+			  "mappings have their own protection and locks back");
+}
+
 static struct fill_options fill_options(const struct page_options *words)
 {
 	return (struct fill_options){
@@ -94,6 +111,7 @@ int job_wake(const struct worker_options *options, struct snap_error *err)
 		talk_send(WORKER_MSG_FAILED, err->code, 0, 0, err->msg);
 		return 1;
 	}
+	log_inherited(&result);
 	log_fill(&result.fill);
 	phases_log("wake.phases", &result.times, result.snapshot_bytes,
 		   result.cache_hit ? "hit" : "miss");

@@ -56,11 +56,6 @@ def fillers():
 
 
 HASH_TRIES = 5
-# what CRIU 4.2.1 does by itself: seen as often with --pages off
-CRIU_FAULTS = {
-    39: "a small rw-p mapping of a child comes back as -w-p, in 8 of 60 wakes with --pages off and "
-        "7 of 46 without; the content is right, and on x86 -w- reads as well",
-}
 
 
 def take_hash(programs, pid, thp, *more):
@@ -288,10 +283,7 @@ def round_trip(bench, disk, seed):
 def pytest_generate_tests(metafunc):
     if "seed" in metafunc.fixturenames:
         full = metafunc.config.getoption("--full")
-        seeds = range(1, (SEEDS_FULL if full else SEEDS_CI) + 1)
-        metafunc.parametrize("seed", [
-            pytest.param(seed, marks=pytest.mark.xfail(reason=CRIU_FAULTS[seed], strict=False))
-            if seed in CRIU_FAULTS else seed for seed in seeds])
+        metafunc.parametrize("seed", range(1, (SEEDS_FULL if full else SEEDS_CI) + 1))
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +300,19 @@ def round_trips(request, module_bench, disk):
 
 def test_random_tree_comes_back_bit_by_bit(round_trips, seed):
     round_trips[seed].result()
+
+
+# --- protection and locks of what a fork has handed on
+
+
+@pytest.mark.parametrize("words", ["--pages auto", "--pages off"])
+def test_inherited_mappings_keep_their_own_attributes(module_bench, disk, monkeypatch, words):
+    monkeypatch.setenv("SNAP_CAPTURE_WORDS", words)
+    folder = fresh_folder(disk, words.replace(" ", ""))
+    snapshot = Snapshot(module_bench, engines.inherited_maps(module_bench.programs, PORT), folder,
+                        "auto")
+    for filler in fillers():
+        snapshot.wake(Combination(filler, "pread", "auto", "warm", "auto"))
 
 
 # --- what is shared stays shared, and nothing more is there than before

@@ -96,6 +96,23 @@ def sealed(name, make, says):
     CASES[name] = Case(lambda doc: make(seal(doc)), "manifest.json: digest: " + says)
 
 
+def mapping(pid=1001, start=0x7f0000000000, end=0x7f0000004000, prot=3, **lock):
+    return {"pid": pid, "start": hex(start), "end": hex(end), "prot": prot, **(lock or {"lock": 1})}
+
+
+def with_mappings(doc):
+    """A good one that has some, with its members where a capture would put them."""
+    some = [mapping(), {key: value for key, value in
+                        mapping(start=0x7f0000004000, end=0x7f0000006000, prot=7).items() if key != "lock"},
+            mapping(pid=1002, lock=2)]
+    made = {}
+    for key, value in unseal(doc).items():
+        made[key] = value
+        if key == "pids":
+            made["mappings"] = some
+    return {**made, "requires": [*made.get("requires", []), "mappings"]}
+
+
 ENV, FILES = ("identity", "env"), ("files",)
 
 for _case in [
@@ -159,6 +176,15 @@ for _case in [
     ("resident_bytes-is-text", ("resident_bytes",), "268435456"),
     ("resident_bytes-is-real", ("resident_bytes",), 2.5e9),
     ("cold_boot_ms-negative", ("cold_boot_ms",), -1),
+    ("mapping-overlaps", ("mappings",), [mapping(), mapping(start=0x7f0000003000, end=0x7f0000006000)],
+     "mappings[1]"),
+    ("mapping-not-pages", ("mappings",), [mapping(start=0x7f0000000001)], "mappings[0]"),
+    ("mapping-empty", ("mappings",), [mapping(end=0x7f0000000000)], "mappings[0]"),
+    ("mapping-beyond-user-space", ("mappings",), [mapping(end=0xffffffffff000000)], "mappings[0]"),
+    ("mapping-pid-not-in-pids", ("mappings",), [mapping(pid=999)], "mappings[0]"),
+    ("mappings-unsorted", ("mappings",), [mapping(pid=1002), mapping()], "mappings[1]"),
+    ("mapping-prot-8", ("mappings",), [mapping(prot=8)], "mappings[0].prot"),
+    ("mapping-lock-3", ("mappings",), [mapping(lock=3)], "mappings[0].lock"),
 ]:
     put(*_case)
 
@@ -209,7 +235,8 @@ def data_files(good):
     """{name below tests/data: content}; good: the text of good.json"""
     doc = load(good)
     assert seal(doc) == good, "good.json is not sealed, or not laid out as a capture would"
-    files = {"manifest/good.json": good, "fuzz/manifest/sealed": good}
+    files = {"manifest/good.json": good, "fuzz/manifest/sealed": good,
+             "manifest/good-mappings.json": seal(with_mappings(doc))}
     for name, case in CASES.items():
         if case.is_data:
             files[f"manifest/should-fail-{name}.json"] = case.make(doc)

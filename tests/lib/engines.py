@@ -116,6 +116,11 @@ def random_tree(programs, port, seed, *more):
     return _fixture(programs, "random_tree", port, "--seed", str(seed), *more)
 
 
+def inherited_maps(programs, port=8012):
+    """Three processes that have the same mappings, with other protections and locks."""
+    return _fixture(programs, "inherited_maps", port)
+
+
 def has_amx():
     with open("/proc/cpuinfo", encoding="ascii") as text:
         return any(line.startswith("flags") and "amx_tile" in line.split() for line in text)

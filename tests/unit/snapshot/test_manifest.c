@@ -93,6 +93,14 @@ static const struct bad_case bad_cases[] = {
 	{"pids-zero", "manifest.json: pids[0]: 0 is not within 1 and 4194304", 0},
 	{"pids-too-large", "manifest.json: pids[1]: 4194305 is not within 1 and 4194304", 0},
 	{"pids-twice", "manifest.json: pids[1]: not in ascending order", 0},
+	{"mapping-overlaps", "manifest.json: mappings[1]: not whole pages in ascending order", 0},
+	{"mapping-not-pages", "manifest.json: mappings[0]: not whole pages in ascending order", 0},
+	{"mapping-empty", "manifest.json: mappings[0]: not whole pages in ascending order", 0},
+	{"mapping-beyond-user-space", "manifest.json: mappings[0]: not whole pages in", 0},
+	{"mapping-pid-not-in-pids", "manifest.json: mappings[0]: 999 is not in pids", 0},
+	{"mappings-unsorted", "manifest.json: mappings[1]: not in ascending order", 0},
+	{"mapping-prot-8", "manifest.json: mappings[0].prot: 8 is not within 0 and 7", 0},
+	{"mapping-lock-3", "manifest.json: mappings[0].lock: 3 is not within 0 and 2", 0},
 	{"stdio-two-entries", "manifest.json: stdio: not a list of three", 0},
 	{"stdio-is-socket", "manifest.json: stdio[1]: not of the form pipe:[N]", 0},
 	{"ready-is-list", "manifest.json: ready: not a string", 0},
@@ -254,6 +262,29 @@ static void cut_seal(char *text)
 
 	assert_non_null(requires);
 	*requires = '\0';
+}
+
+static void test_mappings_are_read_and_written(void **state)
+{
+	snap_cleanup_free char *golden = NULL, *text = NULL;
+	size_t golden_size, size;
+	struct manifest m;
+
+	(void)state;
+	assert_int_equal(io_read_file(AT_FDCWD, SNAP_TEST_DATA "/good-mappings.json", 1 << 20,
+				      &golden, &golden_size, NULL),
+			 0);
+	assert_int_equal(manifest_parse(golden, golden_size, &m, NULL), 0);
+	assert_int_equal(m.n_mappings, 3);
+	assert_int_equal(m.mappings[1].pid, 1001);
+	assert_true(m.mappings[1].start == 0x7f0000004000 && m.mappings[1].end == 0x7f0000006000);
+	assert_int_equal(m.mappings[1].prot, 7);
+	assert_int_equal(m.mappings[1].lock, MANIFEST_LOCK_NONE);
+	assert_int_equal(m.mappings[2].lock, MANIFEST_LOCK_ON_FAULT);
+	assert_int_equal(manifest_format(&m, &text, &size, NULL), 0);
+	assert_int_equal(size, golden_size);
+	assert_memory_equal(text, golden, size);
+	manifest_done(&m);
 }
 
 static void test_unknown_members_are_ignored(void **state)
@@ -473,6 +504,7 @@ int main(void)
 		cmocka_unit_test(test_good_file_is_read_whole),
 		cmocka_unit_test(test_saved_is_byte_for_byte_what_was_loaded),
 		cmocka_unit_test(test_absent_optional_fields_stay_empty),
+		cmocka_unit_test(test_mappings_are_read_and_written),
 		cmocka_unit_test(test_unknown_members_are_ignored),
 		cmocka_unit_test(test_every_flipped_bit_is_refused),
 		cmocka_unit_test(test_what_load_would_refuse_is_not_saved),
