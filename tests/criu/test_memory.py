@@ -8,6 +8,7 @@ A random tree by hand: random_tree --port P --seed N; its combination is in comb
 """
 
 import contextlib
+import glob
 import itertools
 import os
 import random
@@ -89,6 +90,21 @@ def idle_hash(programs, start, thp):
         return now if previous == now else None
 
     return wait_until("idle engine", same, 10)
+
+
+def wait_asleep(start):
+    """
+    Every thread is back in the call that the capture found it in: one that has not run since the
+    tree was continued stands before it, two bytes back.
+    """
+    root = start.engine_roots()[0][0]
+
+    def all_sleep():
+        stats = [read_text(path) for pid in [root, *descendants_of(root)]
+                 for path in glob.glob(f"/proc/{pid}/task/*/stat")]
+        return all(stat.rpartition(") ")[2][0] == "S" for stat in stats)
+
+    wait_until("every thread asleep", all_sleep, 10)
 
 
 def page_of(line):
@@ -214,6 +230,7 @@ class Snapshot:
     def wake(self, combination):
         with self.woken(combination) as start:
             root = start.engine_roots()[0][0]
+            wait_asleep(start)
             compare(self.hashes[combination.thp],
                     take_hash(self.programs, root, combination.thp), f"woken by {combination}",
                     self.volatile)
