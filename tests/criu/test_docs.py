@@ -34,6 +34,17 @@ BY = {
     "curl 'http://127.0.0.1:8090/ask": "tests/criu/test_rag_agent.py",
 }
 NOT_RUN = {
+    "unshare --pid --fork --kill-child --mount-proc build/dev/init/snapinit": "docs/hacking.md: by hand",
+    "gdb -p": "docs/hacking.md: by hand, in a debugger",
+    "strace -f": "docs/hacking.md: by hand",
+    "snapctl create --for full --output /tmp/store": "docs/hacking.md: as README's, beside a debugger",
+    "snapctl run --snapshot /tmp/store": "docs/hacking.md: as README's, beside a debugger",
+    "snapctl inspect /tmp/store": "docs/hacking.md: as README's, beside a debugger",
+    "SNAPINIT_FAULT=": "docs/hacking.md, docs/testing.md: hangs on purpose, for a debugger",
+    "unshare -pf --kill-child --mount-proc build/prefix/bin/criu restore": "docs/hacking.md: by hand",
+    "snapctl export --criu /tmp/exported": "docs/hacking.md: by hand",
+    "ctest --test-dir build/dev -L 'unit|lint'": "this is run by it",
+    "export SNAP_": "has been done for this test",
     "./dev test": "this is it",
     "./dev build": "who runs this test has built already",
     "./dev check": "other builds of everything: longer than CI has",
