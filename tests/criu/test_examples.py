@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 
@@ -268,13 +269,16 @@ class Notified:
         self.path = os.path.join(folder, "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
     def message(self, start):
+        """(text, pid of its sender)"""
         self.socket.settimeout(15)
         try:
-            return self.socket.recv(4096)
+            text, ancillary, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(12))
         except TimeoutError:
             raise AssertionError(f"no message:\n{start.tail()}") from None
+        return text, struct.unpack("3i", ancillary[0][2])[0]
 
     def drain(self):
         """The snapshot is woken once to verify it, by a snapinit that says READY=1, too."""
@@ -326,11 +330,13 @@ class Service:
 
     def is_ready(self, start, event):
         """READY=1 came, the start became what was expected, and it ends as the unit says."""
-        assert self.notified.message(start) == b"READY=1"
+        text, sender = self.notified.message(start)
+        main = descendants_of(start.pid)[0]
+        assert text == b"READY=1"
+        assert sender == main or self.unit["NotifyAccess"] == "all"
         done = start.wait_record("capture.done", "capture.failed", "wake.done", seconds=60)
         assert done["event"] == event, start.tail()
         assert b"<title>" in start.wait_http(8000, "/")
-        main = descendants_of(start.pid)[0]
         os.kill(main, 15)
         start.wait_exit()
         assert start.records("engine.exited")[0]["status"] == int(self.unit["SuccessExitStatus"])
@@ -394,6 +400,8 @@ def test_systemd_unit_makes_no_filter(programs, name):
 # --- podman
 
 
+PODMAN_CACHE = "/var/lib/containers"  # no setting leads its blob-info-cache elsewhere
+
 CONTAINERS_CONF = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -421,6 +429,7 @@ def podman(place, programs):
     """Environment of a podman whose images, containers and volumes are its own."""
     if not shutil.which("podman"):
         pytest.skip("podman is not installed")
+    cache_is_new = not os.path.exists(PODMAN_CACHE)
     with tempfile.TemporaryDirectory(prefix="podman.", dir=programs.build) as folder:
         env = {**os.environ, "CONTAINERS_CONF": f"{folder}/containers.conf",
                "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf", "NAME": f"example-{os.getpid()}"}
@@ -440,6 +449,8 @@ def podman(place, programs):
                 if point.startswith(folder):
                     namespaces.umount(point)
             wait_until("end of conmon", lambda: not place.leftovers(), 10)
+            if cache_is_new:
+                shutil.rmtree(PODMAN_CACHE, ignore_errors=True)
 
 
 def base_image(podman, place, programs):
