@@ -104,6 +104,8 @@ static void __attribute__((noreturn)) run_inside(char *const *argv)
 	    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
 	    raise_loopback() < 0 || mount_own_ptys() < 0)
 		_exit(STATUS_NO_NS);
+	/* whoever waits for READY=1 waits for the engine, not for the trial of its snapshot */
+	(void)unsetenv("NOTIFY_SOCKET");
 	(void)execv(argv[0], argv);
 	_exit(STATUS_NO_NS);
 }

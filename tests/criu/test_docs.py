@@ -30,6 +30,7 @@ BY = {
     "source <(snapctl completion zsh)": "tests/system/test_completion.py",
     "snapctl completion fish": "tests/system/test_completion.py",
     "cd examples/rag-agent": "tests/criu/test_rag_agent.py",
+    "cd examples/podman": "tests/criu/test_examples.py",
     "./run.sh": "tests/criu/test_rag_agent.py",
     "curl 'http://127.0.0.1:8090/ask": "tests/criu/test_rag_agent.py",
 }

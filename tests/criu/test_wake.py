@@ -6,6 +6,7 @@ fresh containers wakes and answers as the first one did.
 
 import json
 import os
+import socket
 import statistics
 import subprocess
 import threading
@@ -254,3 +255,21 @@ def test_every_line_of_snapinit_is_a_record(boxes):
         lines = start.stderr.splitlines()
         assert snaplog.names(snaplog.parse(start.stderr))[0] == "init.start"
         assert len(snaplog.parse(start.stderr)) == len(lines), start.stderr
+
+
+def test_trial_of_a_snapshot_tells_nobody_that_it_is_ready(bench):
+    engine = engines.pyservice(bench.programs)
+    store = bench.workplace.store()
+    path = os.path.join(bench.workplace.folder("notify"), "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as upstream:
+        upstream.bind(path)
+        upstream.setblocking(False)
+        with bench.start(store, engine, capture="first-boot", env={"NOTIFY_SOCKET": path}) as start:
+            done = start.wait_record("capture.done", "capture.failed", seconds=60)
+            assert done["event"] == "capture.done", start.tail()
+            with pytest.raises(BlockingIOError):
+                print(upstream.recv(100))
+        with bench.start(store, engine, env={"NOTIFY_SOCKET": path}) as start:
+            record = start.wait_record("wake.done", "boot.cold")
+            assert record["event"] == "wake.done", start.tail()
+            assert upstream.recv(100) == b"READY=1"
