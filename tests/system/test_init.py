@@ -597,7 +597,9 @@ def run_with(tmp_path, places, *command, wake="nothing", env=None):
 def test_output_arrives_in_every_kind_of_sink(tmp_path, kind, wake):
     out, err = Sink(kind, tmp_path, "out"), Sink(kind, tmp_path, "err")
     before = out.flags()
-    script = "echo out; echo err >&2; i=0; while [ $i -lt 200 ]; do echo line $i; i=$((i+1)); done; exit 3"
+    script = "echo out; echo err >&2; i=0; while [ $i -lt 200 ]; do echo line $i; i=$((i+1)); done; "
+    # an engine that ends before the worker says that it is ready is booted again
+    script += "sleep 1; exit 3" if wake == "restored" else "exit 3"
     status = run_with(tmp_path, {1: out, 2: err}, "sh", "-c", script, wake=wake, env={"FAKE_ENGINE": script})
     assert status == 3
     assert out.flags() == before
