@@ -62,7 +62,8 @@ static void read_options(char *text)
 	if (init_options_parse(&options, argc, argv, &err) < 0)
 		FUZZ_CHECK(err.code == SNAP_E_USAGE && err.msg[0]);
 	else
-		FUZZ_CHECK(options.help || options.version || options.argv[0]);
+		FUZZ_CHECK(options.help || options.version || options.license || options.pause ||
+			   options.argv[0]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
