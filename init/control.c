@@ -142,6 +142,7 @@ static void remove_stale(const struct sockaddr_un *addr)
 
 static int listen_at(struct control *control, const struct sockaddr_un *addr)
 {
+	struct stat st;
 	mode_t mask;
 	int r;
 
@@ -154,6 +155,10 @@ static int listen_at(struct control *control, const struct sockaddr_un *addr)
 	(void)umask(mask);
 	if (r < 0)
 		return r;
+	if (lstat(addr->sun_path, &st) < 0)
+		return -errno;
+	control->device = st.st_dev;
+	control->inode = st.st_ino;
 	memcpy(control->path, addr->sun_path, sizeof(control->path));
 	return listen(control->fd, BACKLOG) < 0 ? -errno : 0;
 }
@@ -167,6 +172,10 @@ int control_init(struct control *control, struct loop *loop, const char *path, i
 	*control = (struct control){.loop = loop, .fd = FD_NONE, .answer = answer, .owner = owner};
 	for (unsigned int i = 0; i < ARRAY_LEN(control->clients); i++)
 		control->clients[i] = (struct control_client){.control = control, .fd = FD_NONE};
+	/* ours is not always the folder that it was started in */
+	if (path[0] != '/')
+		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,
+				       "control socket '%s' is no absolute path", path);
 	if (strlen(path) >= sizeof(addr.sun_path))
 		return snap_fail(err, SNAP_E_USAGE, ENAMETOOLONG, "control socket '%s'", path);
 	memcpy(addr.sun_path, path, strlen(path) + 1);
@@ -179,6 +188,30 @@ int control_init(struct control *control, struct loop *loop, const char *path, i
 	return r < 0 ? snap_fail(err, SNAP_E_INTERNAL, -r, "cannot listen at '%s'", path) : 0;
 }
 
+unsigned int control_fds(const struct control *control, int ret[CONTROL_CLIENTS_MAX + 1])
+{
+	unsigned int n = 0;
+
+	if (!control->loop)
+		return 0;
+	if (control->fd >= 0)
+		ret[n++] = control->fd;
+	for (unsigned int i = 0; i < ARRAY_LEN(control->clients); i++) {
+		if (control->clients[i].fd >= 0)
+			ret[n++] = control->clients[i].fd;
+	}
+	return n;
+}
+
+static void remove_own(const struct control *control)
+{
+	struct stat st;
+
+	if (control->path[0] && lstat(control->path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	    st.st_dev == control->device && st.st_ino == control->inode)
+		(void)unlink(control->path);
+}
+
 void control_done(struct control *control)
 {
 	if (!control->loop)
@@ -187,7 +220,6 @@ void control_done(struct control *control)
 		drop(&control->clients[i]);
 	loop_remove(&control->source);
 	control->fd = fd_close(control->fd);
-	if (control->path[0])
-		(void)unlink(control->path);
+	remove_own(control);
 	control->path[0] = '\0';
 }

@@ -10,6 +10,7 @@
  */
 
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/un.h>
 
 #include "common/error.h"
@@ -40,17 +41,22 @@ struct control {
 	struct loop_source source;
 	int fd; /* FD_NONE: nobody listens */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	dev_t device; /* of the socket's file: another one in its place is not ours */
+	ino_t inode;
 	struct control_client clients[CONTROL_CLIENTS_MAX];
 	uint64_t n_accepted;
 	control_fn answer;
 	void *owner;
 };
 
-/* 0 or -errno, then control->fd is FD_NONE and control_done() still right */
+/* path: absolute. 0 or -errno, then control->fd is FD_NONE and control_done() still right */
 int control_init(struct control *control, struct loop *loop, const char *path, int priority,
 		 control_fn answer, void *owner, struct snap_error *err);
 
-/* the socket's file is removed; idempotent */
+/* descriptors in use, for who closes all others; how many */
+unsigned int control_fds(const struct control *control, int ret[CONTROL_CLIENTS_MAX + 1]);
+
+/* the socket's file is removed if it is still ours; idempotent */
 void control_done(struct control *control);
 
 #endif

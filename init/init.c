@@ -163,9 +163,11 @@ static int op_start_probe(void *world, struct snap_error *err)
 /* plain mode: descriptors and a folder that the command has are not for us to hold on to */
 static void let_go(const struct init *init)
 {
-	const int ours[] = {init->log_fd, init->signals.fd, init->loop.epoll_fd, init->engine.fd};
+	int ours[4 + CONTROL_CLIENTS_MAX + 1] = {init->log_fd, init->signals.fd,
+						 init->loop.epoll_fd, init->engine.fd};
+	unsigned int n = 4 + control_fds(&init->control, ours + 4);
 
-	(void)fd_close_from_except(3, ours, ARRAY_LEN(ours));
+	(void)fd_close_from_except(3, ours, n);
 	if (chdir("/") < 0)
 		log_debug("folder.kept", "cannot go to /: %s", strerror(errno));
 }
@@ -610,6 +612,8 @@ static void set_up_control(struct init *init)
 {
 	const char *chosen = init->options->control;
 	const char *path = chosen ? chosen : CONTROL_PATH;
+	/* else nobody could ask for what was asked for */
+	bool wanted = chosen || init->options->capture == CAPTURE_ON_REQUEST;
 	struct snap_error err;
 
 	if (strcmp(path, "none") == 0 || (!chosen && (getpid() != 1 || !init->options->snapshot)))
@@ -617,7 +621,7 @@ static void set_up_control(struct init *init)
 	init->answers = (struct answers){&init->supervisor, &init->worker};
 	if (control_init(&init->control, &init->loop, path, PRIORITY_CONTROL, answers_put,
 			 &init->answers, &err) < 0)
-		log_write(chosen ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "control.off", NULL, 0, "%s",
+		log_write(wanted ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "control.off", NULL, 0, "%s",
 			  err.msg);
 }
 

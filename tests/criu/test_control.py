@@ -4,11 +4,12 @@
 import json
 import os
 import socket
+import time
 
 import pytest
 
 from lib import engines
-from lib.starts import read_text, wait_until
+from lib.starts import HostStart, read_text, wait_until
 
 SOCKET = "/run/snapinit.sock"
 
@@ -123,3 +124,17 @@ def test_there_is_none_when_none_is_wanted(bench, engine):
         assert not os.path.exists(f"/proc/{start.pid}/root{SOCKET}")
         result = bench.snapctl("state", "--pid", str(start.pid))
         assert result.returncode == 3 and SOCKET in result.stderr
+
+
+@pytest.mark.parametrize("words", [("--", "sleep", "60"), ("--pause",)])
+def test_it_listens_without_a_snapshot_too(bench, words):
+    folder = bench.workplace.folder("plain")
+    path = f"{folder}/socket"
+    with HostStart(folder, [bench.programs.snapinit, "--control", path, *words]) as start:
+        wait_until("its socket", lambda: os.path.exists(path), 10)
+        time.sleep(0.3)  # the command runs: what is not needed for it has been let go
+        result = bench.snapctl("state", "--socket", path, "--json")
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["state"] in ("serving", "paused")
+        start.terminate()
+    assert not os.path.exists(path)

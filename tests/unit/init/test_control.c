@@ -221,6 +221,34 @@ static void test_name_that_is_too_long_is_refused(void **state)
 	control_done(&other);
 }
 
+static void test_file_in_its_place_is_not_removed(void **state)
+{
+	struct bench *b = *state;
+	int fds[CONTROL_CLIENTS_MAX + 1], fd;
+
+	assert_int_equal(control_fds(&b->control, fds), 1);
+	assert_int_equal(fds[0], b->control.fd);
+	assert_int_equal(unlink(b->path), 0);
+	fd = open(b->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	(void)close(fd);
+	control_done(&b->control);
+	assert_int_equal(unlink(b->path), 0);
+}
+
+static void test_only_an_absolute_path_will_do(void **state)
+{
+	static const char *const bad[] = {"", "x.sock", "./x.sock"};
+	struct bench *b = *state;
+	struct control other;
+	struct snap_error err;
+
+	for (unsigned int i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_int_equal(control_init(&other, &b->loop, bad[i], 0, answer, b, &err),
+				 -EINVAL);
+		control_done(&other);
+	}
+}
+
 static void test_strangers_are_not_heard(void **state)
 {
 	struct bench *b = *state;
@@ -254,6 +282,8 @@ int main(void)
 		TEST(test_answer_that_is_too_long_says_so),
 		TEST(test_only_a_stale_socket_is_replaced),
 		TEST(test_name_that_is_too_long_is_refused),
+		TEST(test_file_in_its_place_is_not_removed),
+		TEST(test_only_an_absolute_path_will_do),
 		TEST(test_strangers_are_not_heard),
 	};
 
