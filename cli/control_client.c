@@ -14,6 +14,7 @@
 
 #include "common/fd.h"
 #include "common/io.h"
+#include "common/text.h"
 
 #define ANSWER_MAX 16384
 #define PATIENCE_S 5
@@ -124,10 +125,8 @@ const char *control_text(const json_t *object, const char *key, char buf[CONTROL
 const char *control_clean(const json_t *string, char buf[CONTROL_TEXT_MAX])
 {
 	const char *text = json_string_value(string);
-	size_t i = 0;
 
-	for (; text && text[i] && i < CONTROL_TEXT_MAX - 1; i++)
-		buf[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i];
-	buf[i] = '\0';
+	(void)snprintf(buf, CONTROL_TEXT_MAX, "%s", text ? text : "");
+	text_make_printable(buf);
 	return buf;
 }

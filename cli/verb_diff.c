@@ -12,6 +12,7 @@
 #include "cli/pages_report.h"
 #include "cli/verbs.h"
 #include "common/cleanup.h"
+#include "common/text.h"
 #include "snapshot/difference.h"
 #include "snapshot/identity.h"
 #include "snapshot/pages/overlap.h"
@@ -107,8 +108,7 @@ static void print_difference(const struct difference *item)
 			continue;
 		/* paths and arguments hold whatever bytes */
 		(void)snprintf(word, sizeof(word), "%s", texts[i]);
-		for (char *p = word; *p; p++)
-			*p = (char)((unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p);
+		text_make_printable(word);
 		(void)printf("  %c %s\n", i == 0 ? '<' : '>', word);
 	}
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/text.h"
 #include "snapshot/gate_check.h"
 
 #define CLAUSE_MAX 512
@@ -88,10 +89,7 @@ const char *gate_quote(const char *text, char *buf, size_t size)
 		memcpy(buf, mark, used);
 	}
 	memcpy(buf + used, text, strlen(text) + 1);
-	for (char *c = buf; *c; c++) {
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
-	}
+	text_make_printable(buf);
 	return buf;
 }
 

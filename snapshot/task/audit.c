@@ -14,6 +14,7 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/procfs.h"
+#include "common/text.h"
 #include "snapshot/task/audit_internal.h"
 #include "snapshot/task/shmem.h"
 
@@ -30,10 +31,7 @@ static void make_printable(char *text, bool cut)
 {
 	size_t len = strlen(text);
 
-	for (char *c = text; *c != '\0'; c++) {
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
-	}
+	text_make_printable(text);
 	if (!cut)
 		return;
 	while (len > 0 && ((unsigned char)text[len - 1] & 0xc0) == 0x80)
