@@ -180,6 +180,27 @@ int64_t progress_reads(void *arg)
 	return now < 0 ? now : now - (int64_t)reads->before;
 }
 
+static int64_t bytes_told(void *arg)
+{
+	struct progress_told *told = arg;
+
+	return atomic_load(&told->done);
+}
+
+void progress_tell(void *arg, uint64_t done, uint64_t total)
+{
+	struct progress_told *told = arg;
+
+	atomic_store(&told->done, (long long)done);
+	if (!told->began)
+		progress_start(told->what, total, bytes_told, told);
+	told->began = true;
+	/* the sum grows when the work has read what it is about */
+	(void)pthread_mutex_lock(&work.lock);
+	work.total = total;
+	(void)pthread_mutex_unlock(&work.lock);
+}
+
 static int add_size(int dir_fd, const char *name, void *arg)
 {
 	uint64_t *sum = arg;

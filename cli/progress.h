@@ -8,6 +8,8 @@
  * not wanted, nothing is written. One work at a time.
  */
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -43,6 +45,18 @@ struct progress_growth {
 };
 
 int64_t progress_growth(void *arg);
+
+/*
+ * Work that tells by itself how far it is, as an archive_talk's progress: begins with the first
+ * word. arg: a struct progress_told with `what` set, which stays until progress_stop().
+ */
+struct progress_told {
+	const char *what;
+	bool began;
+	atomic_llong done;
+};
+
+void progress_tell(void *arg, uint64_t done, uint64_t total);
 
 /* "verify: 1.2 GiB of 4.0 GiB (30 %), 800.0 MiB/s, 3 s left"; exposed for tests */
 #define PROGRESS_TEXT_MAX 160

@@ -11,7 +11,7 @@
 
 #include "cli/interrupt.h"
 #include "cli/output.h"
-#include "cli/steady.h"
+#include "cli/progress.h"
 #include "common/fd.h"
 #include "snapshot/archive/pack.h"
 
@@ -92,13 +92,14 @@ static int print_json(const struct opened *opened, const char *store, const char
 static int pack(const struct opened *opened, const struct target *target,
 		enum archive_compress compress, struct archive_result *ret, struct snap_error *err)
 {
-	struct steady steady = {.verb = "export"};
-	const struct archive_talk talk = {interrupt_watch(), steady_progress, &steady};
+	struct progress_told told = {.what = "export"};
+	const struct archive_talk talk = {interrupt_watch(), progress_tell, &told};
 	int r;
 
 	/* a reader that has gone is a failure to tell, not a death */
 	(void)signal(SIGPIPE, SIG_IGN);
 	r = archive_pack(opened->gen_fd, target->fd, compress, &talk, ret, err);
+	progress_stop();
 	if (r == 0 && target->made && fsync(target->fd) < 0)
 		r = snap_fail(err, SNAP_E_INTERNAL, errno, "cannot write the archive");
 	return r;

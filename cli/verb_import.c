@@ -8,7 +8,7 @@
 #include "cli/credentials.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
-#include "cli/steady.h"
+#include "cli/progress.h"
 #include "cli/verbs.h"
 #include "common/fd.h"
 #include "snapshot/archive/import.h"
@@ -55,8 +55,8 @@ static int print_json(const char *from, const char *store, const struct import_r
 static int import(const char *from, const char *store, const struct import_options *options,
 		  struct snap_error *err)
 {
-	struct steady steady = {.verb = "import"};
-	const struct archive_talk talk = {interrupt_watch(), steady_progress, &steady};
+	struct progress_told told = {.what = "import"};
+	const struct archive_talk talk = {interrupt_watch(), progress_tell, &told};
 	snap_cleanup_close int fd = open_archive(from, err);
 	struct import_result result;
 	char size[OUTPUT_SIZE_MAX];
@@ -67,6 +67,7 @@ static int import(const char *from, const char *store, const struct import_optio
 	/* what is made in a store of the engine's user must be theirs */
 	credentials_act_as_owner(store);
 	r = import_archive(fd, store, &talk, &result, err);
+	progress_stop();
 	credentials_return();
 	if (r < 0)
 		return r;
