@@ -46,7 +46,7 @@ static int open_socket_file(const struct control_target *target, const char *pat
 
 static int connect_to(const struct control_target *target, struct snap_error *err)
 {
-	const char *path = target->path ? target->path : CONTROL_USUAL_PATH;
+	const char *path = target->path ? target->path : INIT_OPTIONS_CONTROL;
 	struct timeval patience = {.tv_sec = PATIENCE_S};
 	struct ucred peer = {.pid = 0};
 	socklen_t len = sizeof(peer);

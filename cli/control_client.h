@@ -13,8 +13,7 @@
 #include <sys/types.h>
 
 #include "common/error.h"
-
-#define CONTROL_USUAL_PATH "/run/snapinit.sock"
+#include "common/init_options.h"
 
 /* whom to ask; part of the verbs' option tables */
 struct control_target {
@@ -28,7 +27,7 @@ struct control_target {
 	{"pid", 'p', OPTION_UINT, offsetof(type, target.pid), NULL, "PID",                    \
 	 .help = "the snapinit with that pid, not the one of this container"},                \
 	{"socket", 0, OPTION_STRING, offsetof(type, target.path), "SNAPINIT_CONTROL", "PATH", \
-	 "its control socket", .initial = CONTROL_USUAL_PATH, .value = OPTION_VALUE_FILE}
+	 "its control socket", .initial = INIT_OPTIONS_CONTROL, .value = OPTION_VALUE_FILE}
 /* clang-format on */
 
 /*

@@ -3,6 +3,7 @@
 
 #include "cli/completion.h"
 #include "cli/verbs.h"
+#include "common/init_options.h"
 
 /* clang-format off */
 const struct verb verbs_table[] = {
@@ -42,7 +43,7 @@ const struct verb verbs_table[] = {
 	 verb_capture_options, .words = VERB_WORDS_NONE},
 	{"log-level", "[options] [LEVEL]", 0, 1, verb_log_level,
 	 "tell or change how much a running snapinit logs",
-	 verb_log_level_options, .words = VERB_WORDS_CHOICE, .choices = "error|warn|info|debug"},
+	 verb_log_level_options, .words = VERB_WORDS_CHOICE, .choices = INIT_OPTIONS_LEVELS},
 	{"doctor", "[options]", 0, 0, verb_doctor,
 	 "tell whether snapshots can be made and woken here, and what to change",
 	 verb_doctor_options, .words = VERB_WORDS_NONE},

@@ -17,7 +17,6 @@
 /* in the order of the enums */
 #define CAPTURE_WORDS  "never|first-boot|on-request|exit"
 #define FALLBACK_WORDS "cold|none"
-#define LEVEL_WORDS    "error|warn|info|debug"
 #define FORMAT_WORDS   "auto|text|json"
 
 /*
@@ -74,7 +73,7 @@ const struct option_def init_options_table[] = {
 	{"pid-base", 0, OPTION_UINT, AT(pid_base), ENV("PID_BASE"), "N",
 	 "first pid of an engine that will be captured", .key = "pid-base", .initial = "1000"},
 	{"control", 0, OPTION_STRING, AT(control), ENV("CONTROL"), "PATH",
-	 "socket for snapctl state, capture, log-level; none (PID 1: /run/snapinit.sock)",
+	 "socket for snapctl state, capture, log-level; none (PID 1: " INIT_OPTIONS_CONTROL ")",
 	 .key = "control", .value = OPTION_VALUE_FILE},
 	{"worker", 0, OPTION_STRING, AT(worker), ENV("WORKER"), "PATH",
 	 "snapworker, not the one in ../libexec/snapinit",
@@ -109,7 +108,7 @@ const struct option_def init_options_table[] = {
 	 .key = "criu", .value = OPTION_VALUE_FILE},
 	{"log-level", 0, OPTION_CHOICE, AT(log_level_word), ENV("LOG_LEVEL"), NULL,
 	 "what is told (info with --snapshot, else warn)",
-	 .key = "log-level", .words = LEVEL_WORDS},
+	 .key = "log-level", .words = INIT_OPTIONS_LEVELS},
 	{"log-format", 0, OPTION_CHOICE, AT(log_format_word), ENV("LOG_FORMAT"), NULL,
 	 "of the records; auto: text on a terminal, else json",
 	 .key = "log-format", .initial = "auto", .words = FORMAT_WORDS},

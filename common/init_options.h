@@ -24,6 +24,10 @@
 #define INIT_OPTIONS_ENGINES "auto|llama-server|http|tcp|none"
 #define INIT_OPTIONS_READY   "http://HOST:PORT/PATH|tcp:HOST:PORT|exec:COMMAND|fd|notify|none"
 #define INIT_OPTIONS_ORACLE  "GET URL|POST URL BODY|none"
+#define INIT_OPTIONS_LEVELS  "error|warn|info|debug"
+#define INIT_OPTIONS_CONTROL                                                \
+	"/run/snapinit.sock" /* where a PID 1 listens unless told otherwise \
+			      */
 
 enum capture_mode {
 	CAPTURE_NEVER,

@@ -208,7 +208,7 @@ static void take_breach(struct supervisor *s, const struct event *e)
 
 static const char *failure_code(const struct supervisor *s)
 {
-	return s->failure.code == SNAP_OK ? "worker" : snap_code_name(s->failure.code);
+	return supervisor_code_name(s->failure.code);
 }
 
 /* exit status for the failure: its code's, or `otherwise` where it has none */

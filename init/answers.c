@@ -33,8 +33,7 @@ static void put_capture(const struct supervisor *supervisor, struct json_writer 
 	if (report->outcome == CAPTURE_MADE)
 		json_put_string(reply, "snapshot", report->text);
 	if (report->outcome == CAPTURE_FAILED) {
-		json_put_string(reply, "code",
-				report->code == SNAP_OK ? "worker" : snap_code_name(report->code));
+		json_put_string(reply, "code", supervisor_code_name(report->code));
 		json_put_string(reply, "why", report->text);
 	}
 	json_close_object(reply);
@@ -75,7 +74,7 @@ static void answer_capture(const struct answers *answers, const char *word,
 		return;
 	}
 	json_put_string(reply, "error", err.msg);
-	json_put_string(reply, "code", err.code == SNAP_OK ? "worker" : snap_code_name(err.code));
+	json_put_string(reply, "code", supervisor_code_name(err.code));
 }
 
 static void answer_log_level(const struct answers *answers, const char *word,

@@ -17,7 +17,6 @@
 #include "common/json_writer.h"
 #include "common/loop.h"
 
-#define CONTROL_PATH	    "/run/snapinit.sock" /* where a PID 1 listens unless told otherwise */
 #define CONTROL_CLIENTS_MAX 4
 #define CONTROL_LINE_MAX    128 /* bytes of a request, with its newline */
 #define CONTROL_REPLY_MAX   8192

@@ -611,7 +611,7 @@ static int set_up_snapshot_mode(struct init *init, struct snap_error *err)
 static void set_up_control(struct init *init)
 {
 	const char *chosen = init->options->control;
-	const char *path = chosen ? chosen : CONTROL_PATH;
+	const char *path = chosen ? chosen : INIT_OPTIONS_CONTROL;
 	/* else nobody could ask for what was asked for */
 	bool wanted = chosen || init->options->capture == CAPTURE_ON_REQUEST;
 	struct snap_error err;

@@ -522,6 +522,11 @@ int supervisor_exit_status(const struct supervisor *supervisor)
 	return option_set_has(&supervisor->options->remap_exit, status) ? 0 : status;
 }
 
+const char *supervisor_code_name(enum snap_code code)
+{
+	return code == SNAP_OK ? "worker" : snap_code_name(code);
+}
+
 const char *supervisor_state_name(enum supervisor_state state)
 {
 	return (unsigned int)state < STATE_MAX_ ? state_names[state] : "unknown";

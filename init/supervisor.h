@@ -198,6 +198,9 @@ enum supervisor_event supervisor_event_of_signal(const struct supervisor *superv
 /* the event for a message of the worker; EVENT_BREACH for one that only we send */
 enum supervisor_event supervisor_event_of(uint32_t msg_type);
 
+/* as records and answers have it: "worker" where that itself is to blame, which is SNAP_OK */
+const char *supervisor_code_name(enum snap_code code);
+
 /* valid in STATE_GONE */
 int supervisor_exit_status(const struct supervisor *supervisor);
 
