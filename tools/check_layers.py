@@ -7,11 +7,11 @@ may include. Also refused: an include of one of our headers without its layer, a
 whose first two lines lack the SPDX line. `--self-test` proves that each fault is found.
 """
 
-import argparse
 import pathlib
 import re
 import sys
-import tempfile
+
+import lint
 
 ALLOWED = {
     "common": {"common"},
@@ -99,32 +99,9 @@ def self_test():
         "init/wrong.c:2", "snapshot/bare.c:2", "snapshot/angle.c:2", "launcher/wrong.c:2",
         "engine/unmarked.c:1", "runtime-hooks/c/wrong.c:2",
     }
-    with tempfile.TemporaryDirectory() as folder:
-        root = pathlib.Path(folder)
-        for name, text in files.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text, encoding="utf-8")
-        found = {fault.split(": ")[0] for fault in check(root)}
-    if found != expected:
-        print(f"self-test: missed {expected - found}, wrongly refused {found - expected}")
-        return 1
-    print(f"self-test: {len(expected)} faults found, none invented")
-    return 0
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--self-test", action="store_true", help="prove that faults are found")
-    parser.add_argument("root", nargs="?", type=pathlib.Path,
-                        default=pathlib.Path(__file__).resolve().parent.parent)
-    args = parser.parse_args()
-    if args.self_test:
-        return self_test()
-    faults = check(args.root)
-    for fault in faults:
-        print(fault)
-    return 1 if faults else 0
+    with lint.tree_of(files) as root:
+        return lint.compare(expected, check(root))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(lint.run(__doc__, check, self_test))

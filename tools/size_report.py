@@ -7,11 +7,10 @@ budget: no function is longer than MAX lines, and of a hundred functions 95 are 
 P95. Tests count for the first rule only: a table of cases may be long.
 """
 
-import argparse
-import pathlib
 import re
 import sys
-import tempfile
+
+import lint
 
 PRODUCT = ["common", "engine", "snapshot", "init", "worker", "cli", "runtime-hooks", "launcher"]
 TESTS = ["tests"]
@@ -85,13 +84,8 @@ def self_test():
         return f"static int {name}(int a,\n\t\tint b)\n{{\n" + "\tx();\n" * (length - 2) + "}\n\n"
 
     def faults_of(files):
-        with tempfile.TemporaryDirectory() as folder:
-            root = pathlib.Path(folder)
-            for name, text in files.items():
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / name).write_text(text, encoding="utf-8")
-            with open("/dev/null", "w", encoding="utf-8") as out:
-                return report(root, out)
+        with lint.tree_of(files) as root, open("/dev/null", "w", encoding="utf-8") as out:
+            return report(root, out)
 
     short = "".join(function(f"s{n}", 10) for n in range(19))
     assert percentile([1, 2, 3, 4], 50) == 2 and percentile([7], 95) == 7
@@ -110,19 +104,5 @@ def self_test():
     return 0
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--self-test", action="store_true", help="prove that faults are found")
-    parser.add_argument("root", nargs="?", type=pathlib.Path,
-                        default=pathlib.Path(__file__).resolve().parent.parent)
-    args = parser.parse_args()
-    if args.self_test:
-        return self_test()
-    faults = report(args.root, sys.stdout)
-    for fault in faults:
-        print(fault)
-    return 1 if faults else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(lint.run(__doc__, lambda root: report(root, sys.stdout), self_test))
