@@ -12,6 +12,8 @@ import signal
 import subprocess
 import time
 
+from .processes import children_of
+
 SOURCE = pathlib.Path(os.environ.get("SNAP_SOURCE") or pathlib.Path(__file__).resolve().parents[2])
 BUILD = pathlib.Path(os.environ.get("SNAP_BUILD") or SOURCE / "build" / "dev")
 SNAPINIT = str(BUILD / "init" / "snapinit")
@@ -64,26 +66,6 @@ def clean_env(**more):
     env.pop("POSIXLY_CORRECT", None)
     env.update(more)
     return env
-
-
-def stat_of(pid):
-    """Fields of /proc/PID/stat from the state on; None when there is no such process."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def is_alive(pid):
-    stat = stat_of(pid)
-    return stat is not None and stat[0] not in "ZX"
-
-
-def children_of(pid):
-    try:
-        return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 def switches_of(pid):

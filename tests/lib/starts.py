@@ -9,6 +9,7 @@ import subprocess
 import time
 
 from . import namespaces, oci, snaplog
+from .processes import children_of
 
 POLL_S = 0.01
 
@@ -48,13 +49,6 @@ def read_text(path):
             return text.read()
     except FileNotFoundError:
         return ""
-
-
-def children_of(pid):
-    try:
-        return [int(word) for word in read_text(f"/proc/{pid}/task/{pid}/children").split()]
-    except OSError:
-        return []
 
 
 def descendants_of(pid):

@@ -13,12 +13,17 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import termios
 import time
 
 import pytest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(SOURCE / "tests"))
+
+from lib.processes import children_of, is_alive, stat_of  # noqa: E402
+
 BUILD = pathlib.Path(os.environ.get("SNAP_BUILD", SOURCE / "build" / "dev"))
 SNAPINIT = str(BUILD / "init" / "snapinit")
 WORKER = str(SOURCE / "tests" / "fixtures" / "fake_worker.py")
@@ -53,26 +58,6 @@ def status_of(pid, key):
     except (FileNotFoundError, ProcessLookupError):
         pass
     return None
-
-
-def stat_of(pid):
-    try:
-        text = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return text.rpartition(")")[2].split()
-
-
-def is_alive(pid):
-    stat = stat_of(pid)
-    return stat is not None and stat[0] not in "ZX"
-
-
-def children_of(pid):
-    try:
-        return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
 
 
 def as_pid_1():

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lib import inits  # noqa: E402
+from lib import inits, processes  # noqa: E402
 from lib.inits import SNAPINIT, wait_for  # noqa: E402
 
 # $1 root, $2 program that is tini, $3 program that is dumb-init; the rest is what PID 1 runs
@@ -124,7 +124,7 @@ def _theirs():
 def names_below(pid):
     """A signal while dash forks reaches its child or not; with tini it is the same."""
     names = []
-    for child in inits.children_of(pid):
+    for child in processes.children_of(pid):
         try:
             names += [pathlib.Path(f"/proc/{child}/comm").read_text().strip(), *names_below(child)]
         except OSError:
@@ -148,7 +148,7 @@ def test_line_of_a_readme(theirs, tmp_path, line, who):
                 assert run.says("up", times=2)
             if "sleep" in command[-1]:
                 assert wait_for(lambda: "sleep" in names_below(run.outer))
-            os.kill(inits.children_of(run.outer)[0], sent[0])
+            os.kill(processes.children_of(run.outer)[0], sent[0])
         got = run.wait()
         assert got == str(status), run.errors()
         if text:

@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lib import inits  # noqa: E402
+from lib import inits, processes  # noqa: E402
 from lib.inits import ALL, FIXTURES, NOT_COMING, PRINTER, SOURCE, THEIRS, dialect_of, wait_for  # noqa: E402
 
 DOCUMENT = SOURCE / "docs" / "init.md"
@@ -294,8 +294,8 @@ def many_orphans(bench, init, options):
 def double_fork(bench, init, options):
     run = bench.shell(init, "sh -c 'sleep 0.4 & echo orphan $! .; exit 0'; echo up; exec sleep 1000").must_say("up")
     orphan = int(re.search(r"orphan (\d+)", run.output())[1])
-    parent = int(inits.stat_of(orphan)[1])
-    gone = wait_for(lambda: inits.stat_of(orphan) is None)
+    parent = int(processes.stat_of(orphan)[1])
+    gone = wait_for(lambda: processes.stat_of(orphan) is None)
     return "adopted and reaped" if parent == run.pid and gone else "not adopted"
 
 
@@ -303,8 +303,8 @@ def double_fork(bench, init, options):
 def asked_double_fork(bench, init, options):
     run = bench.shell(init, "sh -c 'sleep 0.4 & echo orphan $! .; exit 0'; echo up; exec sleep 1000", options).must_say("up")
     orphan = int(re.search(r"orphan (\d+)", run.output())[1])
-    parent = int(inits.stat_of(orphan)[1])
-    gone = wait_for(lambda: inits.stat_of(orphan) is None)
+    parent = int(processes.stat_of(orphan)[1])
+    gone = wait_for(lambda: processes.stat_of(orphan) is None)
     return "adopted and reaped" if parent == run.pid and gone else "not adopted"
 
 
@@ -313,7 +313,7 @@ def adopt_by_environment(bench, init, options):
     run = bench.shell(init, "sh -c 'sleep 5 & echo orphan $! .; exit 0'; echo up; exec sleep 1000",
                       env={"TINI_SUBREAPER": ""}).must_say("up")
     orphan = int(re.search(r"orphan (\d+)", run.output())[1])
-    return "adopted" if int(inits.stat_of(orphan)[1]) == run.pid else "not adopted"
+    return "adopted" if int(processes.stat_of(orphan)[1]) == run.pid else "not adopted"
 
 
 @case("`-w`: an orphan is reaped", {"*": "told on standard error"}, ["snapinit", "tini"], {"*": ["-s", "-w"]})
@@ -342,7 +342,7 @@ def leftover(bench, init, script, options=(), **more):
     assert run.wait() == "6"
     if run.says("left got TERM", NOT_COMING):
         return "gets TERM"
-    return "lives on" if inits.is_alive(left) else "is killed"
+    return "lives on" if processes.is_alive(left) else "is killed"
 
 
 @case("left in the command's group after its end, not PID 1", {"*": "lives on", "dumb-init": "gets TERM"})
@@ -453,7 +453,7 @@ def left_in_namespace(bench, init, options):
         found = []
         for entry in os.listdir("/proc"):
             try:
-                if entry.isdigit() and inits.is_alive(entry) and os.readlink(f"/proc/{entry}/ns/pid") == namespace:
+                if entry.isdigit() and processes.is_alive(entry) and os.readlink(f"/proc/{entry}/ns/pid") == namespace:
                     found.append(entry)
             except OSError:
                 pass
@@ -578,8 +578,8 @@ def rewrite_nonsense(bench, init, options):
 
 
 def command_is_stopped(run):
-    pids = [int(p) for p in inits.children_of(run.pid)]
-    return wait_for(lambda: pids and all((inits.stat_of(p) or "X")[0] == "T" for p in pids), 2)
+    pids = [int(p) for p in processes.children_of(run.pid)]
+    return wait_for(lambda: pids and all((processes.stat_of(p) or "X")[0] == "T" for p in pids), 2)
 
 
 for stop in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
@@ -587,7 +587,7 @@ for stop in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
     def stop_with_child(bench, init, options, stop=stop):
         run = bench.start(init, "--", PRINTER).must_say("ready")
         run.kill(stop)
-        if not command_is_stopped(run) or not wait_for(lambda: inits.stat_of(run.pid)[0] == "T", 2):
+        if not command_is_stopped(run) or not wait_for(lambda: processes.stat_of(run.pid)[0] == "T", 2):
             return "does not stop"
         run.kill(signal.SIGCONT)
         run.must_say("got 18\n")
@@ -599,7 +599,7 @@ def stop_alone(bench, init, options):
     run = bench.start(init, *options, "--", PRINTER).must_say("ready")
     run.kill(signal.SIGTSTP)
     run.must_say("got 20\n")
-    stopped = wait_for(lambda: inits.stat_of(run.pid)[0] == "T", 2)
+    stopped = wait_for(lambda: processes.stat_of(run.pid)[0] == "T", 2)
     run.kill(signal.SIGCONT)
     return "the command gets 20, the init stops" if stopped else "the init runs on"
 
@@ -647,7 +647,7 @@ def job_control(bench, init, options):
     run = bench.start(init, "--", "bash", "--norc", "--noprofile", "-i", terminal=True, env={"PS1": "> ", "TERM": "dumb"})
     run.must_say("> ")
     os.write(run.master, b"sleep 100\n")
-    wait_for(lambda: any((inits.stat_of(p) or [0])[0] == "S" for c in inits.children_of(run.pid) for p in inits.children_of(c)))
+    wait_for(lambda: any((processes.stat_of(p) or [0])[0] == "S" for c in processes.children_of(run.pid) for p in processes.children_of(c)))
     time.sleep(0.1)
     os.write(run.master, b"\x1a")
     if not run.says("Stopped", 5 if init != "catatonit" else 1):
@@ -712,7 +712,7 @@ def hold_of_init(bench, init):
     read_end, write_end = os.pipe()
     run = bench.shell(init, "echo up; exec sleep 1000", pass_fds=[write_end]).must_say("up")
     os.close(write_end)
-    child = inits.children_of(run.pid)[0]
+    child = processes.children_of(run.pid)[0]
     name = os.readlink(f"/proc/self/fd/{read_end}")
 
     def has(pid):
@@ -815,9 +815,9 @@ def parent_death_kill(bench, init, options):
     run = inits.Started(["sh", "-c", f"{program} -p SIGKILL -- {PRINTER} & exec sleep 1000"], bench.folder / "parent")
     bench.started.append(run)
     run.must_say("ready")
-    own = inits.children_of(run.outer)[0]
+    own = processes.children_of(run.outer)[0]
     os.kill(run.outer, signal.SIGKILL)
-    return "the init dies" if wait_for(lambda: not inits.is_alive(own)) else "it lives on"
+    return "the init dies" if wait_for(lambda: not processes.is_alive(own)) else "it lives on"
 
 
 @case("`-p NONSENSE`", {"*": "1", "snapinit": "125"}, ["snapinit", "tini"])
@@ -900,7 +900,7 @@ for sig in (signal.SIGTERM, signal.SIGINT):
     @case(f"`-P`: {sig.name[3:]}", {"*": "exit 0"}, ["snapinit", "catatonit"], {"*": ["-P"]})
     def pause_ends(bench, init, options, sig=sig):
         run = bench.start(init, *options, pid_1=True)
-        assert wait_for(lambda: inits.children_of(run.outer) and inits.stat_of(run.pid)[0] == "S")
+        assert wait_for(lambda: processes.children_of(run.outer) and processes.stat_of(run.pid)[0] == "S")
         time.sleep(0.1)
         assert run.poll() is None
         run.kill(sig)
@@ -919,11 +919,11 @@ def pause_goes_on(bench, init, options):
 @case("`-P`: orphans", {"*": "reaped"}, ["snapinit", "catatonit"], {"*": ["-P"]})
 def pause_reaps(bench, init, options):
     run = bench.start(init, *options, pid_1=True)
-    assert wait_for(lambda: inits.children_of(run.outer) and inits.stat_of(run.pid)[0] == "S")
+    assert wait_for(lambda: processes.children_of(run.outer) and processes.stat_of(run.pid)[0] == "S")
     enter = ["nsenter", "--target", str(run.pid), "--pid", "--mount"]
     subprocess.run([*enter, "sh", "-c", "(sleep 0.1 &) ; sleep 0.05"], check=True)
-    adopted = wait_for(lambda: inits.children_of(run.pid), 2)
-    return "reaped" if adopted and wait_for(lambda: not inits.children_of(run.pid)) else "not reaped"
+    adopted = wait_for(lambda: processes.children_of(run.pid), 2)
+    return "reaped" if adopted and wait_for(lambda: not processes.children_of(run.pid)) else "not reaped"
 
 
 @case("inside itself", {"*": "works"})

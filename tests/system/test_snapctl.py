@@ -20,6 +20,7 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SOURCE / "tests"))
 
 from lib import damaged_manifests  # noqa: E402
+from lib.processes import children_of, is_alive  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("SNAP_BUILD", SOURCE / "build" / "dev"))
 PREFIX = pathlib.Path(os.environ.get("SNAP_PREFIX", SOURCE / "build" / "prefix"))
@@ -89,25 +90,6 @@ def snapctl(*args, patience=PATIENCE, **how):
 def result(done, status=0):
     assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-def stat_of(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def is_alive(pid):
-    stat = stat_of(pid)
-    return stat is not None and stat[0] not in "ZX"
-
-
-def children_of(pid):
-    try:
-        return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
 
 
 def free_port():
