@@ -16,7 +16,7 @@
 
 #define ANSWER_MAX	1024
 #define SNAPINIT_END_MS 5000
-#define FEATURES	"+create +run +inspect +verify +doctor -gpu -pages"
+#define FEATURES_MAX	512
 
 struct version_options {
 	struct verb_common common;
@@ -31,6 +31,21 @@ const struct option_def verb_version_options[] = {
 	VERB_SNAPINIT_OPTION(struct version_options),
 	VERB_COMMON_OPTIONS(struct version_options),
 };
+
+/* the verbs that there are, and what there is none of yet */
+static const char *features(char buf[FEATURES_MAX])
+{
+	size_t used = 0;
+
+	for (const struct verb *verb = verbs_table; verb->name && used < FEATURES_MAX; verb++) {
+		if (verb->help)
+			used += (size_t)snprintf(buf + used, FEATURES_MAX - used, "+%s ",
+						 verb->name);
+	}
+	if (used < FEATURES_MAX)
+		(void)snprintf(buf + used, FEATURES_MAX - used, "-gpu");
+	return buf;
+}
 
 /* what `snapinit --version` says: "snapinit 0.1.0\n+wake …" */
 struct init_version {
@@ -105,9 +120,11 @@ static json_t *text_or_null(const char *text)
 static int print_json(const struct init_version *init, const struct host *host,
 		      struct snap_error *err)
 {
+	char text[FEATURES_MAX];
+
 	return output_json(json_pack("{s:s, s:s, s:s, s:{s:o, s:o, s:o}, s:{s:o, s:o, s:o}}",
 				     "schema", "snapctl.version/v1", "snapctl", SNAP_VERSION,
-				     "features", FEATURES, "snapinit", "version",
+				     "features", features(text), "snapinit", "version",
 				     text_or_null(init->version), "path", text_or_null(init->path),
 				     "features", text_or_null(init->features), "criu", "version",
 				     text_or_null(host->criu_version), "path",
@@ -118,7 +135,9 @@ static int print_json(const struct init_version *init, const struct host *host,
 
 static void print_text(const struct init_version *init, const struct host *host)
 {
-	(void)printf("snapctl %s\n%s\n", SNAP_VERSION, FEATURES);
+	char text[FEATURES_MAX];
+
+	(void)printf("snapctl %s\n%s\n", SNAP_VERSION, features(text));
 	if (init->version[0])
 		(void)printf("snapinit %s (%s)\n%s\n", init->version, init->path, init->features);
 	else
