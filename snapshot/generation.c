@@ -16,8 +16,7 @@
 #include "snapshot/folder.h"
 #include "snapshot/manifest.h"
 
-#define NAME_PREFIX   "gen-"
-#define NUMBER_DIGITS 9
+#define NUMBER_DIGITS 9 /* of GENERATION_NUMBER_MAX */
 #define HOLD_ATTEMPTS 20
 #define HOLD_PAUSE_MS 5
 
@@ -25,9 +24,9 @@ unsigned long generation_number(const char *name)
 {
 	size_t n;
 
-	if (strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0)
+	if (strncmp(name, GENERATION_PREFIX, strlen(GENERATION_PREFIX)) != 0)
 		return 0;
-	name += strlen(NAME_PREFIX);
+	name += strlen(GENERATION_PREFIX);
 	n = strspn(name, "0123456789");
 	if (name[0] == '0' || n < 1 || n > NUMBER_DIGITS || name[n] != '\0')
 		return 0;

@@ -8,6 +8,9 @@
  * without such locks nobody is kept from anything.
  */
 
+#define GENERATION_PREFIX     "gen-"
+#define GENERATION_NUMBER_MAX 999999999UL
+
 /* the N of "gen-N", 0 for what is no generation's name */
 unsigned long generation_number(const char *name);
 

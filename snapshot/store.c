@@ -28,8 +28,6 @@
 #include "snapshot/trusted.h"
 
 #define CURRENT_NAME	 "current"
-#define NAME_PREFIX	 "gen-"
-#define NUMBER_MAX	 999999999UL
 #define PUBLISH_LEASE_MS 60000U
 #define BEGIN_ATTEMPTS	 16
 #define HOLD_ATTEMPTS	 3
@@ -224,10 +222,10 @@ int store_next_name(const struct store *store, char ret_name[STORE_NAME_MAX],
 
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot list '%s'", store->path);
-	if (last >= NUMBER_MAX)
+	if (last >= GENERATION_NUMBER_MAX)
 		return snap_fail(err, SNAP_E_PREFLIGHT, EOVERFLOW, "store '%s' is worn out",
 				 store->path);
-	(void)snprintf(ret_name, STORE_NAME_MAX, "%s%lu", NAME_PREFIX, last + 1);
+	(void)snprintf(ret_name, STORE_NAME_MAX, "%s%lu", GENERATION_PREFIX, last + 1);
 	return 0;
 }
 
@@ -250,10 +248,10 @@ static int make_generation(const struct store *store, const char *name,
 
 		if (r < 0)
 			return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot list '%s'", store->path);
-		if (last >= NUMBER_MAX)
+		if (last >= GENERATION_NUMBER_MAX)
 			return snap_fail(err, SNAP_E_PREFLIGHT, EOVERFLOW, "store '%s' is worn out",
 					 store->path);
-		(void)snprintf(free_name, sizeof(free_name), "%s%lu", NAME_PREFIX, last + 1);
+		(void)snprintf(free_name, sizeof(free_name), "%s%lu", GENERATION_PREFIX, last + 1);
 		if (mkdirat(store->fd, name ? name : free_name, 0700) == 0) {
 			(void)snprintf(ret_name, STORE_NAME_MAX, "%s", name ? name : free_name);
 			return 0;
