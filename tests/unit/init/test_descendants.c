@@ -59,10 +59,11 @@ static void sweep(const struct descendants_spare *spare)
 		int found = descendants_kill(spare);
 
 		assert_true(found >= 0);
-		if (found == 0)
-			return;
+		/* also the last one, which may have died between two looks */
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
+		if (found == 0)
+			return;
 		(void)usleep(1000);
 	}
 	fail_msg("something does not die");
