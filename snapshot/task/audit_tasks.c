@@ -26,6 +26,11 @@ struct once {
 struct namespace_kind {
 	const char *link;
 	const char *word; /* NULL: same as link */
+	/*
+	 * CRIU takes it along if the whole tree lives in it, given SYS_ADMIN. It makes one itself
+	 * at every such restore, so that the clocks go on from where they were.
+	 */
+	bool taken_along;
 };
 
 static const struct namespace_kind namespace_kinds[] = {
@@ -37,8 +42,8 @@ static const struct namespace_kind namespace_kinds[] = {
 	{.link = "ipc"},
 	{.link = "uts"},
 	{.link = "cgroup"},
-	{.link = "time"},
-	{.link = "time_for_children", .word = "time"},
+	{.link = "time", .taken_along = true},
+	{.link = "time_for_children", .word = "time", .taken_along = true},
 };
 
 static bool differ(pid_t pid, pid_t other, int what)
@@ -144,10 +149,40 @@ static bool is_ending(pid_t tid)
 	       stat.state == 'X';
 }
 
+/* the namespace that a task has to be in */
+static ssize_t read_wanted(const struct audit *audit, const struct namespace_kind *kind, char *buf,
+			   size_t size)
+{
+	char root[16];
+
+	if (!kind->taken_along || !audit->rights->admin)
+		return read_namespace("self", kind->link, buf, size);
+	(void)snprintf(root, sizeof(root), "%d", (int)audit->tree->processes[0].pid);
+	return read_namespace(root, kind->word ? kind->word : kind->link, buf, size);
+}
+
+static void find_namespace(struct audit *audit, const struct tree_process *process,
+			   const struct namespace_kind *kind)
+{
+	const char *does = kind->word ? "makes its children in" : "lives in";
+	const char *word = kind->word ? kind->word : kind->link;
+
+	if (kind->taken_along && audit->rights->admin)
+		audit_find(audit, process,
+			   "%s another %s namespace than the engine's root, and CRIU can only take "
+			   "one along; let the engine start no sandboxes (unshare, bubblewrap)",
+			   does, word);
+	else
+		audit_find(audit, process,
+			   "%s another %s namespace than snapinit, which CRIU cannot restore%s; "
+			   "let the engine start no sandboxes (unshare, bubblewrap)",
+			   does, word, kind->taken_along ? " without SYS_ADMIN" : "");
+}
+
 static void check_namespaces(struct audit *audit, const struct tree_process *process, pid_t tid,
 			     struct once *once)
 {
-	char task[16], ours[64], theirs[64];
+	char task[16], wanted[64], theirs[64];
 
 	(void)snprintf(task, sizeof(task), "%d", (int)tid);
 	for (unsigned int i = 0; i < ARRAY_LEN(namespace_kinds); i++) {
@@ -156,22 +191,19 @@ static void check_namespaces(struct audit *audit, const struct tree_process *pro
 		unsigned int bits = 1U << i | (kind->word ? 1U << (i - 1) : 0);
 		ssize_t n;
 
-		if (once->namespaces & bits || read_namespace("self", kind->link, ours, 64) < 0)
+		if (once->namespaces & bits || read_wanted(audit, kind, wanted, 64) < 0)
 			continue;
 		n = read_namespace(task, kind->link, theirs, sizeof(theirs));
 		/* a pid namespace without a first process has no link yet */
 		if (n < 0 && (!kind->word || read_namespace(task, word, theirs, 64) < 0))
 			continue;
-		if (n >= 0 && strcmp(ours, theirs) == 0)
+		if (n >= 0 && strcmp(wanted, theirs) == 0)
 			continue;
 		/* nor has a task that is ending */
 		if (n < 0 && is_ending(tid))
 			return;
 		once->namespaces |= bits;
-		audit_find(audit, process,
-			   "%s another %s namespace than snapinit, which CRIU cannot restore; let "
-			   "the engine start no sandboxes (unshare, bubblewrap)",
-			   kind->word ? "makes its children in" : "lives in", word);
+		find_namespace(audit, process, kind);
 	}
 }
 

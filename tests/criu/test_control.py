@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lib import engines
+from lib import engines, oci
 from lib.starts import HostStart, read_text, wait_until
 
 SOCKET = "/run/snapinit.sock"
@@ -61,6 +61,47 @@ def test_capture_is_made_when_asked_for_and_again_after_a_wake(bench, engine):
     with bench.start(store, engine) as start:
         assert start.wait_record("wake.done", "boot.cold")["event"] == "wake.done", start.tail()
         assert engine.ask(start) == answer
+
+
+def clocks_of(start, engine):
+    """The engine's clocks, and ours of the same kind beside them."""
+    told = json.loads(start.wait_http(engine.port, "/clocks"))
+    assert told.pop("went_back") == 0, told
+    return told, time.monotonic()
+
+
+PAUSE_S = 1.0  # between a capture and the wake
+
+
+@pytest.mark.parametrize("setting", ["A", "B"])
+def test_generation_after_generation(bench, engine, setting):
+    """
+    Boot, capture, wake, capture, wake, capture, wake. In setting A CRIU wakes the engine in a time
+    namespace, where its clocks go on from where they were: not back, and not on by the pause.
+    """
+    rights = {"caps": oci.possible(oci.SETTINGS[setting][0])}
+    store = bench.workplace.store()
+    answer = before = None
+    for generation in (1, 2, 3, 4):
+        with bench.start(store, engine, capture="on-request", **rights) as start:
+            start.wait_record("wake.done" if generation > 1 else "boot.cold")
+            wait_serving(bench, start)
+            answer = answer or engine.ask(start)
+            assert engine.ask(start) == answer
+            clocks, here = clocks_of(start, engine)
+            if before:
+                passed = {name: clocks[name] - before[0][name] for name in clocks}
+                assert min(passed.values()) > 0, passed
+                if setting == "A":
+                    assert max(passed.values()) < here - before[1] - PAUSE_S / 2, passed
+            if generation == 4:
+                break
+            assert state_of(bench, start)["capturable"]
+            before = clocks_of(start, engine)
+            assert told(bench, start, "capture")["capture"] == {
+                "result": "done", "snapshot": f"gen-{generation}"}, start.tail()
+            assert engine.ask(start) == answer
+        time.sleep(PAUSE_S)
 
 
 def test_what_cannot_be_captured_is_told_with_its_exit_status(bench, engine):

@@ -200,6 +200,48 @@ NAMESPACE(cgroup, CLONE_NEWCGROUP)
 NAMESPACE(pid_for_children, CLONE_NEWPID)
 NAMESPACE(time_for_children, 0x80 /* CLONE_NEWTIME */)
 
+/* the caller moves into a time namespace that it makes */
+static int enter_time_namespace(void)
+{
+	int fd, r;
+
+	if (unshare(0x80 /* CLONE_NEWTIME */) < 0)
+		return -errno;
+	fd = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+	r = holding_kept(fd < 0 ? fd : setns(fd, 0x80));
+	(void)close(fd);
+	return r;
+}
+
+static int hold_time_namespace(void)
+{
+	int go[2], r = -EIO;
+
+	if (pipe(go) < 0)
+		return -errno;
+	if (holding_fork() == 0) {
+		r = enter_time_namespace();
+		(void)!write(go[1], &r, sizeof(r));
+		(void)close_range(3, ~0U, 0);
+		holding_wait();
+	}
+	if (read(go[0], &r, sizeof(r)) != sizeof(r))
+		r = -EIO;
+	(void)close(go[0]);
+	(void)close(go[1]);
+	return r;
+}
+
+/* as a woken engine in setting A: the root, and with it all that it starts */
+static int hold_time_namespace_of_all(void)
+{
+	int r = enter_time_namespace();
+
+	if (r == 0 && holding_fork() == 0)
+		holding_wait();
+	return r;
+}
+
 static int hold_pid_namespace(void)
 {
 	/* a child that is PID 1 of its own */
@@ -369,6 +411,8 @@ const struct holding task_holdings[] = {
 	REFUSED(uts_namespace, "uts namespace"),
 	REFUSED(cgroup_namespace, "cgroup namespace"),
 	REFUSED(time_for_children_namespace, "time namespace"),
+	REFUSED(time_namespace, "time namespace"),
+	PRIVILEGED(time_namespace_of_all, "time namespace"),
 	REFUSED(dead_leader, "main thread"),
 	PASSING(vfork, CRIU_REFUSES, CRIU_REFUSES, "shares its memory"),
 	PRIVILEGED(seccomp_filter, "seccomp filter"),
