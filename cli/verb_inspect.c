@@ -221,8 +221,8 @@ static void print_text(const struct inspection *i, const struct inspect_options 
 		(void)printf("ready        %s\n", m->ready);
 	(void)printf("oracle       %.200s\n", m->oracle_request ? m->oracle_request : "none");
 	(void)printf("times        cold boot %s, capture %s, stood still for %s\n",
-		     output_duration(m->cold_boot_ms, boot), output_duration(m->capture_ms, whole),
-		     output_duration(m->frozen_ms, still));
+		     m->cold_boot_ms > 0 ? output_duration(m->cold_boot_ms, boot) : "not known",
+		     output_duration(m->capture_ms, whole), output_duration(m->frozen_ms, still));
 	(void)printf("verified     %s\n", m->verified ? "yes" : "no");
 	print_reasons(&i->reasons);
 	print_pages(i, options->all);

@@ -63,7 +63,7 @@ const struct option_def init_options_table[] = {
 	{"generation", 0, OPTION_STRING, AT(generation), ENV("GENERATION"), "NAME",
 	 "generation to wake or to make, not the current or the next", .key = "generation"},
 	{"wake-timeout", 0, OPTION_DURATION, AT(wake_timeout_ms), ENV("WAKE_TIMEOUT"), "DUR",
-	 "a wake may last DUR; 0: half of the known cold boot, at least 5s",
+	 "a wake may last DUR; 0: half of the known cold boot, 5s to 10m",
 	 .key = "wake-timeout", .initial = "0"},
 	{"capture-timeout", 0, OPTION_DURATION, AT(capture_timeout_ms), ENV("CAPTURE_TIMEOUT"), "DUR",
 	 "a capture may last DUR, from the boot on; 0: for ever",

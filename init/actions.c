@@ -230,10 +230,34 @@ static void log_capture_failed(struct supervisor *s)
 		  "no snapshot was made: %s", s->failure.msg);
 }
 
+/* the engine is ready: the end of its cold boot, if that is the first time it is seen to be */
+static void note_cold_boot(struct supervisor *s, uint64_t ms)
+{
+	if (s->cold_boot_ms == SUPERVISOR_BOOTS)
+		s->cold_boot_ms = ms;
+}
+
+/* it says so by itself */
+static void note_said_ready(struct supervisor *s)
+{
+	uint64_t ms = (clock_now_ns() - s->booted_ns) / NS_PER_MS;
+
+	s->said_ready = true;
+	note_cold_boot(s, ms > 0 ? ms : 1);
+}
+
+/* nobody looks any more: a later look would take its uptime for that */
+static void give_timing_up(struct supervisor *s)
+{
+	if (s->options->ready_kind == READY_BY_WORKER)
+		note_cold_boot(s, 0);
+}
+
 /* failure is set; the engine is unharmed */
 static enum supervisor_state give_capture_up(struct supervisor *s)
 {
 	log_capture_failed(s);
+	give_timing_up(s);
 	s->capture_over = true;
 	s->ops->forget_recovery(s->world);
 	if (s->options->capture != CAPTURE_EXIT)
@@ -245,7 +269,7 @@ static enum supervisor_state give_capture_up(struct supervisor *s)
 
 static enum supervisor_state begin_capture(struct supervisor *s)
 {
-	if (s->ops->start_capture(s->world, &s->failure) < 0)
+	if (s->ops->start_capture(s->world, s->cold_boot_ms, &s->failure) < 0)
 		return give_capture_up(s);
 	s->deadline_ns = s->options->capture_timeout_ms > 0
 				 ? deadline_after_ms(s->options->capture_timeout_ms)
@@ -255,6 +279,20 @@ static enum supervisor_state begin_capture(struct supervisor *s)
 	if (s->said_ready)
 		(void)s->ops->answer(s->world, WORKER_MSG_ENGINE_SAYS_READY, 0);
 	return deliver_held(s, STATE_CAPTURING);
+}
+
+/* a capture may be asked for in hours: then nobody knows when the engine was ready but who looks
+ * now */
+static enum supervisor_state serve_watched(struct supervisor *s)
+{
+	enum supervisor_state state = serve(s);
+	struct snap_error err;
+
+	if (state != STATE_SERVING || !s->capturable || s->options->ready_kind != READY_BY_WORKER)
+		return state;
+	if (s->ops->start_watch(s->world, &err) < 0)
+		give_timing_up(s);
+	return state;
 }
 
 static enum supervisor_state boot(struct supervisor *s)
@@ -281,7 +319,9 @@ static enum supervisor_state boot(struct supervisor *s)
 		  2, "engine booted cold");
 	s->failure.msg[0] = '\0';
 	s->origin = ORIGIN_COLD;
-	return capture ? begin_capture(s) : serve(s);
+	s->booted_ns = clock_now_ns();
+	s->cold_boot_ms = SUPERVISOR_BOOTS;
+	return capture ? begin_capture(s) : serve_watched(s);
 }
 
 enum supervisor_state action_start(struct supervisor *s)
@@ -477,6 +517,7 @@ ACTION(act_wake_done)
 {
 	log_wake_done(s, e->msg->text);
 	(void)snprintf(s->generation, sizeof(s->generation), "%s", e->msg->text);
+	s->cold_boot_ms = e->msg->value;
 	s->ops->retire_worker(s->world);
 	return end_or_serve(s, 0);
 }
@@ -514,20 +555,42 @@ ACTION(act_terminate_capture)
 ACTION(act_note_ready)
 {
 	(void)e;
-	s->said_ready = true;
+	note_said_ready(s);
 	return s->state;
 }
 
 ACTION(act_asked_capture)
 {
 	(void)e;
+	s->ops->kill_worker(s->world); /* one that times the boot: the capture does so as well */
 	return begin_capture(s);
+}
+
+ACTION(act_watched)
+{
+	note_cold_boot(s, e->msg->value);
+	s->ops->retire_worker(s->world);
+	return s->state;
+}
+
+ACTION(act_watch_lost)
+{
+	(void)e;
+	give_timing_up(s);
+	s->ops->kill_worker(s->world);
+	return s->state;
+}
+
+ACTION(act_capture_ready)
+{
+	note_cold_boot(s, e->msg->value);
+	return s->state;
 }
 
 ACTION(act_says_ready)
 {
 	(void)e;
-	s->said_ready = true;
+	note_said_ready(s);
 	(void)s->ops->answer(s->world, WORKER_MSG_ENGINE_SAYS_READY, 0);
 	return s->state;
 }

@@ -39,6 +39,9 @@ ACTION(act_terminate_capture);
 ACTION(act_says_ready);
 ACTION(act_note_ready);
 ACTION(act_asked_capture);
+ACTION(act_watched);	/* the cold boot is over, and timed */
+ACTION(act_watch_lost); /* nobody will ever know how long it took */
+ACTION(act_capture_ready);
 ACTION(act_freeze);
 ACTION(act_thawed);
 ACTION(act_capture_done);

@@ -112,10 +112,12 @@ static int op_start_wake(void *world, struct snap_error *err)
 	return r;
 }
 
-static int op_start_capture(void *world, struct snap_error *err)
+static int op_start_capture(void *world, uint64_t cold_boot_ms, struct snap_error *err)
 {
 	struct init *init = world;
 	int r;
+
+	init->worker.cold_boot_ms = cold_boot_ms;
 
 	init->recovery_fd = journal_open();
 	if (init->recovery_fd < 0)
@@ -153,6 +155,11 @@ static void op_forget_recovery(void *world)
 	if (init->recovery_fd >= 0 && ftruncate(init->recovery_fd, 0) < 0)
 		log_warn("journal.failed", "cannot empty a journal: %s", strerror(errno));
 	init->recovery_fd = fd_close(init->recovery_fd);
+}
+
+static int op_start_watch(void *world, struct snap_error *err)
+{
+	return start_worker(world, WORKER_WATCH, NULL, err);
 }
 
 static int op_start_probe(void *world, struct snap_error *err)
@@ -324,6 +331,7 @@ static void op_drain(void *world)
 static const struct supervisor_ops ops = {
 	.start_wake = op_start_wake,
 	.start_capture = op_start_capture,
+	.start_watch = op_start_watch,
 	.start_probe = op_start_probe,
 	.needs_recovery = op_needs_recovery,
 	.start_recover = op_start_recover,

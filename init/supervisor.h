@@ -39,7 +39,7 @@ enum supervisor_state {
 	STATE_WAKING,	 /* a worker restores; there is no engine */
 	STATE_RESUMING,	 /* the restored tree is ours and runs, but has not answered yet */
 	STATE_WOKEN,	 /* the engine answers; the worker is about to say DONE */
-	STATE_SERVING,	 /* an engine, no worker */
+	STATE_SERVING,	 /* an engine; no worker but one that times its boot */
 	STATE_PAUSED,	 /* --pause: neither of them, ever */
 	STATE_CAPTURING, /* an engine, and a worker that waits for it and prepares */
 	STATE_FROZEN,	 /* the engine's tree is stopped by the worker; its signals are held */
@@ -94,10 +94,15 @@ enum supervisor_sweep {
 	SWEEP_ASK, /* all is asked once to end, and nothing is killed */
 };
 
+#define SUPERVISOR_BOOTS UINT64_MAX
+
 struct supervisor_ops {
 	/* 0 or -errno with err; boot: also the exit status of a command that cannot be executed */
 	int (*start_wake)(void *world, struct snap_error *err);
-	int (*start_capture)(void *world, struct snap_error *err);
+	/* how long the cold boot took: 0: not known, SUPERVISOR_BOOTS: it is not over yet */
+	int (*start_capture)(void *world, uint64_t cold_boot_ms, struct snap_error *err);
+	/* it says READY when the boot is over, and how long it took */
+	int (*start_watch)(void *world, struct snap_error *err);
 	int (*start_probe)(void *world, struct snap_error *err);
 	int (*start_recover)(void *world, struct snap_error *err);
 	int (*boot)(void *world, bool to_be_captured, struct snap_error *err);
@@ -159,6 +164,12 @@ struct supervisor {
 	enum supervisor_state state;
 	uint64_t started_ns; /* of this process, for wake.done */
 	uint64_t ready_ns;   /* the woken engine answered */
+	uint64_t booted_ns;  /* the engine that runs now was started cold */
+	/*
+	 * How long its cold boot took, or that of the engine it was woken from; 0: not known,
+	 * SUPERVISOR_BOOTS: it lasts, as far as we know, and somebody looks
+	 */
+	uint64_t cold_boot_ms;
 	uint64_t capture_deadline_ns;
 	int told_sig;	      /* the last one passed to the engine */
 	uint64_t deadline_ns; /* of the state */

@@ -19,10 +19,8 @@
 #define OWN_WORDS_MAX 80 /* program, job, and the options that are no lists, with their values */
 
 static const char *const job_names[] = {
-	[WORKER_WAKE] = "wake",
-	[WORKER_CAPTURE] = "capture",
-	[WORKER_PROBE] = "probe",
-	[WORKER_RECOVER] = "recover",
+	[WORKER_WAKE] = "wake",	  [WORKER_CAPTURE] = "capture", [WORKER_WATCH] = "watch",
+	[WORKER_PROBE] = "probe", [WORKER_RECOVER] = "recover",
 };
 
 /* the installed place, else the build tree's */
@@ -56,7 +54,12 @@ int worker_init(struct worker *worker, const struct init_options *options, struc
 	size_t words = OWN_WORDS_MAX + 2 * (size_t)(options->include.n + options->accept.n);
 
 	*worker = (struct worker){
-		.options = options, .ref = PIDREF_NONE, .fd = FD_NONE, .journal_fd = FD_NONE};
+		.options = options,
+		.cold_boot_ms = WORKER_TIMES_COLD_BOOT,
+		.ref = PIDREF_NONE,
+		.fd = FD_NONE,
+		.journal_fd = FD_NONE,
+	};
 	if (!options->worker)
 		find_program(worker);
 	else if (strlen(options->worker) >= sizeof(worker->path))
@@ -121,6 +124,11 @@ void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine)
 		put(&at, "--check-oracle");
 	if (job == WORKER_CAPTURE)
 		put_option(&at, "--mode", options->capture == CAPTURE_EXIT ? "exit" : "first-boot");
+	if (job == WORKER_CAPTURE && worker->cold_boot_ms != WORKER_TIMES_COLD_BOOT) {
+		(void)snprintf(worker->cold_boot_text, sizeof(worker->cold_boot_text),
+			       "%" PRIu64 "ms", worker->cold_boot_ms);
+		put_option(&at, "--cold-boot", worker->cold_boot_text);
+	}
 	if (job == WORKER_WAKE || job == WORKER_CAPTURE)
 		put_option(&at, "--generation", options->generation);
 	put_option(&at, "--engine", options->engine);

@@ -21,9 +21,13 @@
 enum worker_job {
 	WORKER_WAKE,
 	WORKER_CAPTURE,
+	WORKER_WATCH,
 	WORKER_PROBE,
 	WORKER_RECOVER,
 };
+
+/* a capture that begins with the engine's boot, or while it lasts */
+#define WORKER_TIMES_COLD_BOOT UINT64_MAX
 
 struct worker {
 	const struct init_options *options;
@@ -32,7 +36,9 @@ struct worker {
 	char pid_text[16];
 	char timeout_text[32];
 	char dump_text[32];
+	char cold_boot_text[32];
 
+	uint64_t cold_boot_ms; /* for the next capture; 0: not known */
 	const char *log_level; /* for the next one; NULL: as the options say */
 
 	struct pidref ref; /* active or retired; PIDREF_NONE: none */
@@ -73,10 +79,10 @@ void worker_hang_up(struct worker *worker);
 /* its last word is said: hang up, and KILL after the time given unless it exits */
 void worker_retire(struct worker *worker, uint64_t timeout_ms);
 
-/* KILL; it still has to be reaped */
 /* ask it to take back what it has half made and to end; KILL when timeout_ms has passed */
 void worker_dismiss(struct worker *worker, uint64_t timeout_ms);
 
+/* KILL; it still has to be reaped */
 void worker_kill(struct worker *worker);
 
 /* it was reaped */

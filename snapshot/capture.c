@@ -22,6 +22,7 @@
 #include "common/fd.h"
 #include "common/procfs.h"
 #include "snapshot/carried.h"
+#include "snapshot/cold_boot.h"
 #include "snapshot/criu/kdat.h"
 #include "snapshot/criu/session.h"
 #include "snapshot/evacuate.h"
@@ -65,18 +66,6 @@ struct capture {
 	uint64_t frozen_at_ns;
 	struct snap_error notify_err; /* what went wrong inside a notification */
 };
-
-static int root_is_alive(void *arg)
-{
-	const struct capture *c = arg;
-	struct proc_stat stat;
-
-	if (steps_stopped())
-		return -ECANCELED;
-	if (procfs_stat(c->config->root_pid, &stat) < 0 || stat.state == 'Z')
-		return -ESRCH;
-	return 0;
-}
 
 static int take_host(struct capture *c, struct snap_error *err)
 {
@@ -137,60 +126,24 @@ static int step_rights(void *context, struct snap_error *err)
 	return 0;
 }
 
-/* what answered must be the engine, not somebody who had the port before */
-static int check_listener(struct capture *c, struct snap_error *err)
-{
-	struct task_tree tree = {0};
-	struct manifest found;
-	bool is_ours = false;
-	int r;
-
-	if (c->engine.ready_kind != ENGINE_READY_HTTP && c->engine.ready_kind != ENGINE_READY_TCP)
-		return 0;
-	manifest_init(&found);
-	r = task_tree_collect(c->config->root_pid, &tree, err);
-	if (r == 0)
-		r = sockets_listeners(&tree, &found, err);
-	for (size_t i = 0; i < found.n_listeners; i++)
-		is_ours |= (int)found.listeners[i].port == c->engine.ready.port &&
-			   strncmp(found.listeners[i].protocol, "tcp", 3) == 0;
-	if (r == 0 && !is_ours)
-		r = snap_fail_plain(err, SNAP_E_NOT_READY, EADDRINUSE,
-				    "%s:%d is answered by something outside the engine's tree",
-				    c->engine.ready.host, c->engine.ready.port);
-	task_tree_done(&tree);
-	manifest_done(&found);
-	return r;
-}
-
 static int step_ready(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
-	uint64_t deadline = deadline_after_ms(c->config->ready_timeout_ms);
-	struct proc_stat stat;
-	struct timespec boot;
-	uint64_t started_ms;
-	int r;
+	const struct capture_config *config = c->config;
+	const struct cold_boot_wait wait = {
+		.engine = &c->engine,
+		.root_pid = config->root_pid,
+		.deadline_ns = deadline_after_ms(config->ready_timeout_ms),
+		.hear = config->talk.wait_engine,
+		.arg = config->talk.arg,
+	};
+	int r = cold_boot_await(&wait, &c->m.cold_boot_ms, err);
 
-	if (c->engine.ready_kind == ENGINE_READY_FD || c->engine.ready_kind == ENGINE_READY_NOTIFY)
-		r = c->config->talk.wait_engine(c->config->talk.arg, deadline, err);
-	else
-		r = engine_wait_ready(&c->engine, deadline, root_is_alive, c, err);
-	if (r == -ESRCH)
-		return snap_fail_plain(err, SNAP_E_NOT_READY, ESRCH,
-				       "the engine ended before it was ready");
 	if (r < 0)
 		return r;
-	r = check_listener(c, err);
-	if (r < 0)
-		return r;
-	if (procfs_stat(c->config->root_pid, &stat) < 0)
-		return snap_fail_plain(err, SNAP_E_NOT_READY, ESRCH, "the engine is gone");
-	(void)clock_gettime(CLOCK_BOOTTIME, &boot);
-	started_ms = stat.start_ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
-	c->m.cold_boot_ms = (uint64_t)boot.tv_sec * 1000 + (uint64_t)boot.tv_nsec / NS_PER_MS;
-	c->m.cold_boot_ms = c->m.cold_boot_ms > started_ms ? c->m.cold_boot_ms - started_ms : 0;
-	c->config->talk.ready(c->config->talk.arg, c->m.cold_boot_ms);
+	if (config->cold_boot_ms != CAPTURE_TIMES_COLD_BOOT)
+		c->m.cold_boot_ms = config->cold_boot_ms;
+	config->talk.ready(config->talk.arg, c->m.cold_boot_ms);
 	return 0;
 }
 

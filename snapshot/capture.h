@@ -21,7 +21,7 @@
 struct capture_talk {
 	/* wait until PID 1 heard the engine (notify descriptor, READY=1) */
 	int (*wait_engine)(void *arg, uint64_t deadline_ns, struct snap_error *err);
-	void (*ready)(void *arg, uint64_t since_start_ms);
+	void (*ready)(void *arg, uint64_t cold_boot_ms);
 	/* signals for the engine are held back from here on */
 	int (*freeze)(void *arg, struct snap_error *err);
 	/* ended: the engine is gone on purpose */
@@ -34,6 +34,9 @@ struct capture_talk {
 	void *arg;
 };
 
+/* the capture waits for the engine from its start, so it can tell how long that took */
+#define CAPTURE_TIMES_COLD_BOOT UINT64_MAX
+
 struct capture_config {
 	const char *store_path;
 	const char *generation; /* NULL: the next number, published; else as named, not published */
@@ -44,8 +47,9 @@ struct capture_config {
 	enum codec_choice compress;
 	struct engine_config engine;
 	struct string_list includes;
-	int journal_fd; /* of PID 1 (snapshot/recovery.h), FD_NONE: none */
-	char *stdio[3]; /* CRIU's names of the engine's pipes, NULL: not ours; borrowed */
+	int journal_fd;	       /* of PID 1 (snapshot/recovery.h), FD_NONE: none */
+	char *stdio[3];	       /* CRIU's names of the engine's pipes, NULL: not ours; borrowed */
+	uint64_t cold_boot_ms; /* what is known of it; 0: nothing, and nothing can be any more */
 	uint64_t ready_timeout_ms;
 	uint64_t quiet_timeout_ms; /* waiting for open connections to end */
 	uint64_t dump_timeout_ms;

@@ -163,7 +163,8 @@ struct manifest {
 	char *ready;	/* readiness spec used */
 	char *oracle_request; /* engine_request_format(), NULL: none */
 	char *oracle_answer;
-	uint64_t cold_boot_ms; /* exec of the engine to ready */
+	uint64_t cold_boot_ms; /* start of the engine to ready, of whichever it was woken from; 0:
+				  not known */
 	uint64_t capture_ms;
 	uint64_t frozen_ms; /* how long the engine stood still */
 };

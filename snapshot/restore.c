@@ -159,6 +159,10 @@ uint64_t restore_budget_ms(const struct manifest *m)
 {
 	uint64_t half_ms = m->cold_boot_ms / 2;
 
+	if (m->cold_boot_ms == 0)
+		return RESTORE_BUDGET_UNKNOWN_MS;
+	if (half_ms > RESTORE_BUDGET_MAX_MS)
+		return RESTORE_BUDGET_MAX_MS;
 	return half_ms < RESTORE_BUDGET_MIN_MS ? RESTORE_BUDGET_MIN_MS : half_ms;
 }
 
@@ -442,6 +446,7 @@ int restore_run(const struct restore_config *config, struct restore_result *ret,
 	manifest_init(&c.m);
 	r = steps_run("wake", restore_steps, ARRAY_LEN(restore_steps), &c, &ret->times, err);
 	ret->snapshot_bytes = c.m.snapshot_bytes;
+	ret->cold_boot_ms = c.m.cold_boot_ms;
 	criu_session_close(&c.session);
 	carried_made_done(&c.made);
 	page_map_done(&c.pages);

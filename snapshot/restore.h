@@ -39,24 +39,28 @@ struct restore_config {
 	int journal_fd; /* for what is put back, FD_NONE: none */
 	struct fill_options fill;
 	bool check_oracle;   /* also when the snapshot is verified */
-	uint64_t timeout_ms; /* 0: half the cold boot, at least RESTORE_BUDGET_MIN_MS */
+	uint64_t timeout_ms; /* 0: restore_budget_ms() */
 	struct restore_talk talk;
 };
 
-#define RESTORE_BUDGET_MIN_MS 5000U
+#define RESTORE_BUDGET_MIN_MS	  5000U
+#define RESTORE_BUDGET_UNKNOWN_MS 60000U  /* nobody knows how long a cold boot takes */
+#define RESTORE_BUDGET_MAX_MS	  600000U /* a first boot may have fetched its model */
 
 struct restore_result {
 	char generation[STORE_NAME_MAX];
 	pid_t root_pid;
 	bool cache_hit; /* CRIU's kernel-feature cache */
 	uint64_t snapshot_bytes;
+	uint64_t cold_boot_ms;	 /* as the manifest has it */
 	struct fill_result fill; /* bytes 0: no page files */
 	size_t n_inherited;	 /* mappings that CRIU may have restored wrongly */
 	struct inherited_result inherited;
 	struct step_times times;
 };
 
-/* how long a wake of m may last unless somebody says otherwise */
+/* how long a wake of m may last unless somebody says otherwise: half the cold boot, within limits
+ */
 uint64_t restore_budget_ms(const struct manifest *m);
 
 int restore_run(const struct restore_config *config, struct restore_result *ret,

@@ -21,10 +21,10 @@ static int on_wait_engine(void *arg, uint64_t deadline_ns, struct snap_error *er
 	return talk_wait(WORKER_MSG_ENGINE_SAYS_READY, deadline_ns, err);
 }
 
-static void on_ready(void *arg, uint64_t since_start_ms)
+static void on_ready(void *arg, uint64_t cold_boot_ms)
 {
 	(void)arg;
-	talk_send(WORKER_MSG_READY, SNAP_OK, 0, since_start_ms, NULL);
+	talk_send(WORKER_MSG_READY, SNAP_OK, 0, cold_boot_ms, NULL);
 }
 
 static int on_freeze(void *arg, struct snap_error *err)
@@ -76,6 +76,7 @@ int job_capture(const struct worker_options *options, struct snap_error *err)
 		.compress = (enum codec_choice)page_options_index(&options->pages,
 								  PAGE_OPTION_COMPRESS),
 		.end_engine = options->mode && strcmp(options->mode, "exit") == 0,
+		.cold_boot_ms = options->cold_boot_ms,
 		.ready_timeout_ms = options->ready_timeout_ms,
 		.quiet_timeout_ms = options->quiet_timeout_ms,
 		.dump_timeout_ms = options->dump_timeout_ms,

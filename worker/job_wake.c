@@ -115,6 +115,7 @@ int job_wake(const struct worker_options *options, struct snap_error *err)
 	log_fill(&result.fill);
 	phases_log("wake.phases", &result.times, result.snapshot_bytes,
 		   result.cache_hit ? "hit" : "miss");
-	talk_send(WORKER_MSG_DONE, SNAP_OK, result.root_pid, 0, result.generation);
+	talk_send(WORKER_MSG_DONE, SNAP_OK, result.root_pid, result.cold_boot_ms,
+		  result.generation);
 	return 0;
 }

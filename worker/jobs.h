@@ -9,6 +9,10 @@
 int job_wake(const struct worker_options *options, struct snap_error *err);
 int job_capture(const struct worker_options *options, struct snap_error *err);
 
+/* how long does the cold boot take that has just begun? for a capture that may be asked for later
+ */
+int job_watch(const struct worker_options *options, struct snap_error *err);
+
 /* does the engine still answer? asked after a capture that ended badly */
 int job_probe(const struct worker_options *options, struct snap_error *err);
 

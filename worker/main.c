@@ -23,10 +23,8 @@ struct job {
 };
 
 static const struct job jobs[] = {
-	{"wake", job_wake},
-	{"capture", job_capture},
-	{"probe", job_probe},
-	{"recover", job_recover},
+	{"wake", job_wake},   {"capture", job_capture}, {"watch", job_watch},
+	{"probe", job_probe}, {"recover", job_recover},
 };
 
 static const struct job *find_job(const char *name)
@@ -65,9 +63,10 @@ int main(int argc, char **argv)
 	int r;
 
 	if (!job) {
-		(void)fprintf(stderr,
-			      "usage: snapworker wake|capture|probe|recover [options] -- command…\n"
-			      "snapworker is started by snapinit, not by people.\n");
+		(void)fprintf(
+			stderr,
+			"usage: snapworker wake|capture|watch|probe|recover [options] -- command…\n"
+			"snapworker is started by snapinit, not by people.\n");
 		return 2;
 	}
 	(void)fd_fill_stdio();

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "common/parse.h"
+#include "snapshot/capture.h"
 
 #define WARMUP_MAX 1000
 
@@ -17,6 +18,8 @@ static const struct option_def worker_defs[] = {
 	{"mode", 0, OPTION_STRING, AT(mode), NULL, "MODE", .help = "capture: first-boot or exit"},
 	{"pid", 0, OPTION_UINT, AT(pid), NULL, "PID", .help = "root of the engine's tree"},
 	{"timeout", 0, OPTION_DURATION, AT(timeout_ms), NULL, "TIME", .help = "for the whole wake"},
+	{"cold-boot", 0, OPTION_DURATION, AT(cold_boot_ms), NULL, "TIME",
+	 .help = "capture: how long it took, 0: not known; else it is timed"},
 	{"ready-timeout", 0, OPTION_DURATION, AT(ready_timeout_ms), NULL, "TIME",
 	 .help = "for readiness"},
 	{"quiet-timeout", 0, OPTION_DURATION, AT(quiet_timeout_ms), NULL, "TIME",
@@ -46,6 +49,7 @@ int worker_options_parse(int argc, char **argv, struct worker_options *ret, stru
 	int next, r;
 
 	*ret = (struct worker_options){
+		.cold_boot_ms = CAPTURE_TIMES_COLD_BOOT,
 		.ready_timeout_ms = 600000,
 		.quiet_timeout_ms = 10000,
 		.dump_timeout_ms = 120000,

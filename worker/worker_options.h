@@ -15,8 +15,9 @@ struct worker_options {
 	const char *store;
 	const char *generation;
 	const char *mode; /* capture: "first-boot" or "exit" */
-	uint64_t pid;	  /* capture, probe: the engine's root */
+	uint64_t pid;	  /* all but wake: the engine's root */
 	uint64_t timeout_ms;
+	uint64_t cold_boot_ms; /* capture: as capture_config has it */
 	uint64_t ready_timeout_ms;
 	uint64_t quiet_timeout_ms;
 	uint64_t dump_timeout_ms;

@@ -104,6 +104,42 @@ def test_generation_after_generation(bench, engine, setting):
         time.sleep(PAUSE_S)
 
 
+def cold_boot_of(store, generation):
+    return json.loads(read_text(f"{store}/{generation}/manifest.json"))["cold_boot_ms"]
+
+
+@pytest.mark.parametrize("ready", ["http", "notify"])
+def test_cold_boot_is_what_the_boot_took_whenever_the_capture_is_made(bench, programs, ready):
+    """Neither the uptime of an engine that has served for long, nor that of one just woken."""
+    engine = engines.pyservice(programs)
+    if ready == "notify":
+        engine = engines.notifying(programs)
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="on-request") as start:
+        began = time.monotonic()
+        engine.ask(start)
+        wait_serving(bench, start)
+        booted_ms = (time.monotonic() - began) * 1000
+        time.sleep(2 * booted_ms / 1000 + 2)
+        told(bench, start, "capture")
+    cold_boot_ms = cold_boot_of(store, "gen-1")
+    assert 0 < cold_boot_ms < booted_ms + 1000, (cold_boot_ms, booted_ms)
+    with bench.start(store, engine) as start:
+        start.wait_record("wake.done")
+        wait_serving(bench, start)
+        told(bench, start, "capture")
+    assert cold_boot_of(store, "gen-2") == cold_boot_ms
+
+
+def test_cold_boot_is_timed_by_a_capture_that_is_asked_for_while_it_lasts(bench, programs):
+    engine = engines.with_argv(engines.pyservice(programs), ("--wait", "2"))
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="on-request") as start:
+        wait_serving(bench, start)
+        told(bench, start, "capture")
+    assert 2000 <= cold_boot_of(store, "gen-1") < 30000
+
+
 def test_what_cannot_be_captured_is_told_with_its_exit_status(bench, engine):
     store = bench.workplace.store()
     with bench.start(store, engine) as start:  # --capture never, and booted cold

@@ -136,6 +136,11 @@ def pyservice(programs, port=8006):
     return _served("pyservice", argv, port, path="/answer")
 
 
+def notifying(programs, port=8006):
+    """The same, but it says itself that it is ready."""
+    return replace(with_argv(pyservice(programs, port), ("--notify",)), ready="notify")
+
+
 def signal_service(programs, port=8012):
     argv = [PYTHON, "-B", programs.fixture("signal_service.py"), "--port", str(port)]
     return _served("signal_service", argv, port)

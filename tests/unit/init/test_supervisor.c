@@ -20,6 +20,7 @@ enum world_worker {
 	NO_WORKER,
 	WAKE_WORKER,
 	CAPTURE_WORKER,
+	WATCH_WORKER,
 	PROBE_WORKER,
 	RECOVER_WORKER
 };
@@ -29,14 +30,16 @@ struct world {
 	enum world_worker worker;
 	enum supervisor_sweep sweep;
 	bool draining;
-	bool has_input; /* woken */
-	bool dirties;	/* the capture evacuates: from the freeze on the journal is full */
-	bool dirty;	/* the tree has holes, and the journal says so */
-	int boots, wakes, captures, probes, recovers, resumes, retired, stopped;
+	bool has_input;	       /* woken */
+	bool dirties;	       /* the capture evacuates: from the freeze on the journal is full */
+	bool dirty;	       /* the tree has holes, and the journal says so */
+	uint64_t cold_boot_ms; /* as the last capture was told */
+	int boots, wakes, captures, watches, probes, recovers, resumes, retired, stopped;
 	int signals[65]; /* how often the engine got each */
 	enum worker_msg_type answered;
 	int asked; /* how often somebody wanted a capture while it served */
-	int fail_wake, fail_capture, fail_probe, fail_recover, fail_boot, fail_adopt, fail_answer;
+	int fail_wake, fail_capture, fail_watch, fail_probe, fail_recover, fail_boot, fail_adopt,
+		fail_answer;
 	bool boot_to_be_captured;
 };
 
@@ -59,12 +62,21 @@ static int fake_start_wake(void *world, struct snap_error *err)
 	return start(w, WAKE_WORKER, w->fail_wake, &w->wakes, err);
 }
 
-static int fake_start_capture(void *world, struct snap_error *err)
+static int fake_start_capture(void *world, uint64_t cold_boot_ms, struct snap_error *err)
 {
 	struct world *w = world;
 
 	assert_true(w->engine > 0);
+	w->cold_boot_ms = cold_boot_ms;
 	return start(w, CAPTURE_WORKER, w->fail_capture, &w->captures, err);
+}
+
+static int fake_start_watch(void *world, struct snap_error *err)
+{
+	struct world *w = world;
+
+	assert_true(w->engine > 0);
+	return start(w, WATCH_WORKER, w->fail_watch, &w->watches, err);
 }
 
 static int fake_start_probe(void *world, struct snap_error *err)
@@ -208,6 +220,7 @@ static void fake_drain(void *world)
 static const struct supervisor_ops fake_ops = {
 	.start_wake = fake_start_wake,
 	.start_capture = fake_start_capture,
+	.start_watch = fake_start_watch,
 	.start_probe = fake_start_probe,
 	.start_recover = fake_start_recover,
 	.needs_recovery = fake_needs_recovery,
@@ -296,14 +309,16 @@ static void in_state(const struct bench *b, enum supervisor_state state)
 static const struct init_options plain = {.snapshot = NULL};
 static const struct init_options wake = {.snapshot = "/s"};
 static const struct init_options first_boot = {.snapshot = "/s", .capture = CAPTURE_FIRST_BOOT};
+static const struct init_options on_request = {.snapshot = "/s", .capture = CAPTURE_ON_REQUEST};
 static const struct init_options capture_exit = {.snapshot = "/s", .capture = CAPTURE_EXIT};
 static const struct init_options wake_or_die = {.snapshot = "/s", .fallback_none = true};
 static const struct init_options wake_to_see = {.snapshot = "/s", .exit_when_ready = true};
 
 static const struct init_options pausing = {.pause = true};
 
-static const struct init_options *const modes[] = {
-	&plain, &wake, &first_boot, &capture_exit, &wake_or_die, &wake_to_see, &pausing};
+static const struct init_options *const modes[] = {&plain,	 &wake,		&first_boot,
+						   &on_request,	 &capture_exit, &wake_or_die,
+						   &wake_to_see, &pausing};
 
 /* bring it into a state the shortest way; false: this mode has no such state */
 static bool go_to_of(struct bench *b, const struct init_options *options,
@@ -377,7 +392,7 @@ static void check_invariants(const struct bench *b)
 	const struct world *w = &b->world;
 
 	assert_true(state < STATE_MAX_);
-	if (worker_is_gone_in(state))
+	if (worker_is_gone_in(state) && !(state == STATE_SERVING && w->worker == WATCH_WORKER))
 		assert_int_equal(w->worker, NO_WORKER);
 	if (engine_is_there_in(state))
 		assert_true(w->engine > 0);
@@ -583,6 +598,7 @@ static void test_random_walks_end_with_one_engine_at_most(void **state)
 
 		b.world.fail_wake = next_random(&seed) % 16 == 0;
 		b.world.fail_capture = next_random(&seed) % 16 == 0;
+		b.world.fail_watch = next_random(&seed) % 16 == 0;
 		b.world.fail_probe = next_random(&seed) % 16 == 0;
 		b.world.fail_recover = next_random(&seed) % 16 == 0;
 		b.world.dirties = next_random(&seed) % 2 == 0;
@@ -879,8 +895,6 @@ static void test_wish_to_end_forbids_the_second_boot(void **state)
 
 static void test_capture_is_made_when_asked_for(void **state)
 {
-	static const struct init_options on_request = {.snapshot = "/s",
-						       .capture = CAPTURE_ON_REQUEST};
 	struct snap_error err;
 	struct bench b;
 
@@ -914,6 +928,102 @@ static void test_capture_is_made_when_asked_for(void **state)
 	b.world.fail_capture = 1;
 	assert_int_equal(supervisor_ask_capture(&b.s, &err), -EIO);
 	in_state(&b, STATE_SERVING);
+}
+
+/* of an engine that was booted cold, and serves */
+static void boot_on_request(struct bench *b, enum ready_kind kind)
+{
+	struct init_options options = on_request;
+
+	options.ready_kind = kind;
+	assert_true(go_to(b, &options, STATE_CLEANING));
+	happen(b, EVENT_CLEAN);
+	in_state(b, STATE_SERVING);
+}
+
+static void test_cold_boot_is_timed_when_it_happens(void **state)
+{
+	static const enum supervisor_event losses[] = {EVENT_WORKER_EXIT, EVENT_FAILED,
+						       EVENT_BREACH, EVENT_DONE};
+	struct bench b;
+
+	(void)state;
+	boot_on_request(&b, READY_BY_WORKER);
+	assert_int_equal(b.world.worker, WATCH_WORKER);
+	happen_with(&b, EVENT_READY, 4321, 0);
+	assert_int_equal(b.world.worker, NO_WORKER);
+	assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+	assert_int_equal(b.world.cold_boot_ms, 4321);
+	/* what a capture sees later is no news */
+	happen_with(&b, EVENT_READY, 9999, 0);
+	happen(&b, EVENT_FAILED);
+	assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+	assert_int_equal(b.world.cold_boot_ms, 4321);
+
+	/* who has not seen it takes no later time for it */
+	for (unsigned int i = 0; i < ARRAY_LEN(losses); i++) {
+		boot_on_request(&b, READY_BY_WORKER);
+		happen(&b, losses[i]);
+		assert_int_equal(b.world.worker, NO_WORKER);
+		assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+		assert_int_equal(b.world.cold_boot_ms, 0);
+	}
+}
+
+static void test_cold_boot_is_timed_by_a_capture_that_comes_before_its_end(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	boot_on_request(&b, READY_BY_WORKER);
+	assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+	assert_int_equal(b.world.worker, CAPTURE_WORKER);
+	assert_true(b.world.cold_boot_ms == SUPERVISOR_BOOTS);
+	happen_with(&b, EVENT_READY, 777, 0);
+	happen(&b, EVENT_FAILED);
+	assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+	assert_int_equal(b.world.cold_boot_ms, 777);
+
+	/* … and given up before that, it is lost */
+	boot_on_request(&b, READY_BY_WORKER);
+	assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+	happen(&b, EVENT_FAILED);
+	assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+	assert_int_equal(b.world.cold_boot_ms, 0);
+}
+
+static void test_cold_boot_of_an_engine_that_says_so_needs_no_watch(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	boot_on_request(&b, READY_NOTIFY);
+	assert_int_equal(b.world.watches, 0);
+	b.s.booted_ns -= 5000 * NS_PER_MS;
+	happen(&b, EVENT_SAYS_READY);
+	b.s.booted_ns -= 5000 * NS_PER_MS;
+	happen(&b, EVENT_SAYS_READY); /* it may say so again */
+	assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+	assert_in_range(b.world.cold_boot_ms, 5000, 9000);
+}
+
+static void test_cold_boot_of_a_woken_engine_is_its_snapshots(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	assert_true(go_to(&b, &on_request, STATE_WOKEN));
+	happen_with(&b, EVENT_DONE, 60123, 0);
+	assert_int_equal(b.world.watches, 0);
+	happen(&b, EVENT_SAYS_READY);
+	assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+	assert_int_equal(b.world.cold_boot_ms, 60123);
+
+	/* a worker that was lost could not say it */
+	assert_true(go_to(&b, &on_request, STATE_WOKEN));
+	happen(&b, EVENT_WORKER_EXIT);
+	assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+	assert_int_equal(b.world.cold_boot_ms, 0);
 }
 
 static void test_capture_is_not_made_of_what_cannot_wake(void **state)
@@ -1158,6 +1268,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_wish_to_end_waits_for_the_recovery),
 		cmocka_unit_test(test_wish_to_end_forbids_the_second_boot),
 		cmocka_unit_test(test_capture_is_made_when_asked_for),
+		cmocka_unit_test(test_cold_boot_is_timed_when_it_happens),
+		cmocka_unit_test(test_cold_boot_is_timed_by_a_capture_that_comes_before_its_end),
+		cmocka_unit_test(test_cold_boot_of_an_engine_that_says_so_needs_no_watch),
+		cmocka_unit_test(test_cold_boot_of_a_woken_engine_is_its_snapshots),
 		cmocka_unit_test(test_capture_is_not_made_of_what_cannot_wake),
 		cmocka_unit_test(test_second_wish_to_end_shortens_the_grace),
 		cmocka_unit_test(test_second_wish_to_end_does_not_wait_for_a_capture),
