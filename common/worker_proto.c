@@ -33,9 +33,13 @@ int worker_msg_recv(int fd, struct worker_msg *ret, int flags)
 {
 	ssize_t n;
 
+	/*
+	 * ECONNRESET: the other side has closed its end with something of ours unread. The kernel
+	 * says so once, before what they had sent until then.
+	 */
 	do
 		n = recv(fd, ret, sizeof(*ret), flags | MSG_TRUNC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
 		return -errno;
 	if (n == 0)

@@ -66,7 +66,8 @@ int worker_msg_send(int fd, struct worker_msg *msg, int flags);
 
 /*
  * 0 and *ret; 1 at end of stream; -EAGAIN; -EPROTO for a message of another size, version or an
- * unknown type, or text without end.
+ * unknown type, or text without end. What a peer has sent before its end is given first, read or
+ * not what it was sent.
  */
 int worker_msg_recv(int fd, struct worker_msg *ret, int flags);
 

@@ -372,7 +372,7 @@ static void hear_worker(struct init *init)
 		if (r == 0) {
 			tell(init,
 			     &(struct event){.type = supervisor_event_of(msg.type), .msg = &msg});
-		} else if (r == 1 || r == -ECONNRESET) {
+		} else if (r == 1) {
 			/* it is about to exit, or should be: its death tells more than this */
 			worker_hang_up(worker);
 			worker->kill_at = deadline_after_ms(WORKER_HANG_UP_MS);

@@ -1179,6 +1179,12 @@ def test_ready_message_is_told_to_the_worker_and_upstream(start, tmp_path):
     upstream.close()
 
 
+def test_reason_of_a_worker_that_has_not_read_everything_is_heard(start, tmp_path):
+    run = capture(start, tmp_path, "fails-deaf", "--ready", "fd", "--notify-fd", "7", engine="echo >&7; " + SERVER)
+    assert "io_uring of pid 1001" in run.record("capture.failed")["msg"], run.errors()
+    assert ends_by_term(run) == 31
+
+
 def test_wake_is_told_upstream(start, tmp_path):
     upstream = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     upstream.bind(str(tmp_path / "up"))

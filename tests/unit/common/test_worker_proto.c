@@ -67,6 +67,21 @@ static void test_gone_peer_is_an_error_and_no_signal(void **state)
 	assert_int_equal(worker_msg_send(pair[0], &msg, 0), -EPIPE);
 }
 
+/* the kernel tells that something was lost on their side before it gives what they have sent */
+static void test_last_word_of_a_peer_that_has_not_read_everything_is_heard(void **state)
+{
+	struct worker_msg unread = {.type = WORKER_MSG_ENGINE_SAYS_READY};
+	struct worker_msg last = {.type = WORKER_MSG_FAILED}, got;
+
+	(void)state;
+	assert_int_equal(worker_msg_send(pair[0], &unread, 0), 0);
+	assert_int_equal(worker_msg_send(pair[1], &last, 0), 0);
+	pair[1] = fd_close(pair[1]);
+	assert_int_equal(worker_msg_recv(pair[0], &got, MSG_DONTWAIT), 0);
+	assert_int_equal(got.type, WORKER_MSG_FAILED);
+	assert_int_equal(worker_msg_recv(pair[0], &got, MSG_DONTWAIT), 1);
+}
+
 static void test_full_socket_does_not_block(void **state)
 {
 	struct worker_msg msg = {.type = WORKER_MSG_GO};
@@ -130,6 +145,7 @@ int main(void)
 		WITH_PAIR(test_message_arrives_as_sent),
 		WITH_PAIR(test_empty_socket_says_so),
 		WITH_PAIR(test_gone_peer_is_an_error_and_no_signal),
+		WITH_PAIR(test_last_word_of_a_peer_that_has_not_read_everything_is_heard),
 		WITH_PAIR(test_full_socket_does_not_block),
 		WITH_PAIR(test_malformed_messages_are_refused),
 		cmocka_unit_test(test_every_message_has_a_name),
