@@ -8,7 +8,9 @@
  * engine's argv) is on the worker's command line. docs/formats/worker-protocol.md is normative.
  *
  * wake     BUDGET? → (REFUSED | FAILED | RESTORED ⇒ RESUME → READY → DONE)
- * capture  READY → FREEZE ⇒ GO → THAWED → (DONE | FAILED); FAILED may come at any point
+ * capture  READY → FREEZE ⇒ GO → (KEEP ⇒ KEPT)? → THAWED → (DONE | FAILED); FAILED may come at any
+ *          point
+ * watch    READY | FAILED
  * probe    DONE | FAILED
  * recover  DONE | FAILED
  * (→ worker to PID 1, ⇒ PID 1 to worker)
@@ -31,6 +33,20 @@
 	7 /* memfd of PID 1's. wake: what is put into the file system (init/journal.h); capture: \
 	   * what is done to the stopped tree, for recover (snapshot/recovery.h) */
 
+/*
+ * What KEEP brings and a recover gets: where the engine's memory lies, whatever becomes of the
+ * store meanwhile. The folder is locked against removal (snapshot/generation.h).
+ */
+enum worker_kept {
+	WORKER_KEPT_FOLDER,
+	WORKER_KEPT_MAP,
+	WORKER_KEPT_DATA,
+	WORKER_KEPT_MAX_,
+};
+
+#define WORKER_FD_KEPT 8 /* recover: the first of them; none is open where nothing was kept */
+#define WORKER_FD_LAST (WORKER_FD_KEPT + WORKER_KEPT_MAX_ - 1)
+
 enum worker_msg_type {
 	WORKER_MSG_NONE,
 	/* worker to PID 1 */
@@ -40,12 +56,14 @@ enum worker_msg_type {
 			      */
 	WORKER_MSG_READY,    /* the engine answers; value: milliseconds since the job began */
 	WORKER_MSG_FREEZE,   /* the tree is about to be stopped; wait for GO */
+	WORKER_MSG_KEEP,     /* memory is about to be dropped; with descriptors; wait for KEPT */
 	WORKER_MSG_THAWED,   /* the tree runs again, or is ended if the job said so (value 1) */
 	WORKER_MSG_DONE,     /* job finished; text: generation */
 	WORKER_MSG_FAILED,   /* job failed; code and text; value 1: the tree may be harmed */
 	/* PID 1 to worker */
 	WORKER_MSG_RESUME,	      /* pidfd is held: let the tree run */
 	WORKER_MSG_GO,		      /* signals are held back: stop the tree */
+	WORKER_MSG_KEPT,	      /* the descriptors will outlive the worker: drop it */
 	WORKER_MSG_ENGINE_SAYS_READY, /* newline on the notify descriptor or READY=1 */
 	WORKER_MSG_MAX_,
 };
@@ -70,6 +88,13 @@ int worker_msg_send(int fd, struct worker_msg *msg, int flags);
  * not what it was sent.
  */
 int worker_msg_recv(int fd, struct worker_msg *ret, int flags);
+
+/*
+ * The same with descriptors beside it. A receiver that finds any is their owner; of a message that
+ * is no KEEP with all of them it keeps none (-EPROTO).
+ */
+int worker_msg_send_kept(int fd, struct worker_msg *msg, const int kept[WORKER_KEPT_MAX_]);
+int worker_msg_recv_kept(int fd, struct worker_msg *ret, int flags, int ret_kept[WORKER_KEPT_MAX_]);
 
 const char *worker_msg_name(uint32_t type);
 

@@ -653,6 +653,15 @@ ACTION(act_freeze)
 	return give_capture_up(s);
 }
 
+/* from now on the engine's memory can be found without the worker, and without the store */
+ACTION(act_keep)
+{
+	s->ops->keep(s->world);
+	/* where nobody listens any more, the news of its death is on its way */
+	(void)s->ops->answer(s->world, WORKER_MSG_KEPT, e->msg->id);
+	return s->state;
+}
+
 /* the tree may be stopped or half its own: failure is set */
 static enum supervisor_state mend(struct supervisor *s)
 {
@@ -677,6 +686,7 @@ ACTION(act_thawed)
 		enum supervisor_state state;
 
 		s->deadline_ns = s->capture_deadline_ns;
+		s->ops->release(s->world);
 		state = deliver_held(s, STATE_THAWED);
 		if (state == STATE_STOPPING) {
 			s->ops->dismiss_worker(s->world);

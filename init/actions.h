@@ -43,6 +43,7 @@ ACTION(act_watched);	/* the cold boot is over, and timed */
 ACTION(act_watch_lost); /* nobody will ever know how long it took */
 ACTION(act_capture_ready);
 ACTION(act_freeze);
+ACTION(act_keep);
 ACTION(act_thawed);
 ACTION(act_capture_done);
 ACTION(act_capture_failed);

@@ -67,6 +67,8 @@ struct init {
 	int closed_stdio;
 	int journal_fd;	 /* of a wake that is not through */
 	int recovery_fd; /* of a capture: what is done to the stopped tree; FD_NONE: none runs */
+	int kept[WORKER_KEPT_MAX_];	/* where the memory of the stopped tree lies; FD_NONE */
+	int received[WORKER_KEPT_MAX_]; /* beside the message that is being told; FD_NONE */
 	int log_fd;
 
 	enum supervisor_sweep sweep;
@@ -142,9 +144,31 @@ static int op_start_recover(void *world, struct snap_error *err)
 	int r;
 
 	init->worker.journal_fd = init->recovery_fd;
+	init->worker.kept = init->kept;
 	r = start_worker(init, WORKER_RECOVER, NULL, err);
 	init->worker.journal_fd = FD_NONE;
+	init->worker.kept = NULL;
 	return r;
+}
+
+static void close_kept(int kept[WORKER_KEPT_MAX_])
+{
+	for (int i = 0; i < WORKER_KEPT_MAX_; i++)
+		kept[i] = fd_close(kept[i]);
+}
+
+static void op_keep(void *world)
+{
+	struct init *init = world;
+
+	close_kept(init->kept);
+	for (int i = 0; i < WORKER_KEPT_MAX_; i++)
+		init->kept[i] = TAKE_FD(init->received[i]);
+}
+
+static void op_release(void *world)
+{
+	close_kept(((struct init *)world)->kept);
 }
 
 /* emptied too, for a worker that has it still */
@@ -155,6 +179,7 @@ static void op_forget_recovery(void *world)
 	if (init->recovery_fd >= 0 && ftruncate(init->recovery_fd, 0) < 0)
 		log_warn("journal.failed", "cannot empty a journal: %s", strerror(errno));
 	init->recovery_fd = fd_close(init->recovery_fd);
+	close_kept(init->kept);
 }
 
 static int op_start_watch(void *world, struct snap_error *err)
@@ -336,6 +361,8 @@ static const struct supervisor_ops ops = {
 	.needs_recovery = op_needs_recovery,
 	.start_recover = op_start_recover,
 	.forget_recovery = op_forget_recovery,
+	.keep = op_keep,
+	.release = op_release,
 	.boot = op_boot,
 	.adopt = op_adopt,
 	.woken = op_woken,
@@ -365,13 +392,14 @@ static void hear_worker(struct init *init)
 
 	for (int i = 0; i < MESSAGES_MAX && worker_is_active(worker); i++) {
 		struct worker_msg msg;
-		int r = worker_recv(worker, &msg);
+		int r = worker_recv(worker, &msg, init->received);
 
 		if (r == -EAGAIN)
 			return;
 		if (r == 0) {
 			tell(init,
 			     &(struct event){.type = supervisor_event_of(msg.type), .msg = &msg});
+			close_kept(init->received); /* nobody took them */
 		} else if (r == 1) {
 			/* it is about to exit, or should be: its death tells more than this */
 			worker_hang_up(worker);
@@ -676,6 +704,7 @@ static void tear_down(struct init *init)
 	journal_undo(init->journal_fd);
 	init->journal_fd = fd_close(init->journal_fd);
 	init->recovery_fd = fd_close(init->recovery_fd);
+	close_kept(init->kept);
 	control_done(&init->control);
 	loop_remove(&init->notify_source);
 	loop_remove(&init->signals_source);
@@ -709,6 +738,8 @@ int init_run(const struct init_options *options)
 		.control = {.fd = FD_NONE},
 		.journal_fd = FD_NONE,
 		.recovery_fd = FD_NONE,
+		.kept = {FD_NONE, FD_NONE, FD_NONE},
+		.received = {FD_NONE, FD_NONE, FD_NONE},
 		.log_fd = STDERR_FILENO,
 	};
 	/* descriptors of ours must not land on 0 to 2; a plain command finds them closed again */

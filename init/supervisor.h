@@ -68,6 +68,7 @@ enum supervisor_event {
 	EVENT_RESTORED,
 	EVENT_READY,
 	EVENT_FREEZE,
+	EVENT_KEEP,
 	EVENT_THAWED,
 	EVENT_DONE,
 	EVENT_FAILED, /* … and here they end */
@@ -117,6 +118,9 @@ struct supervisor_ops {
 	bool (*needs_recovery)(void *world);
 	/* it is whole, or was never touched */
 	void (*forget_recovery)(void *world);
+	/* the descriptors that came with the message are held on to; … and are let go */
+	void (*keep)(void *world);
+	void (*release)(void *world);
 	/* a tree that a dead worker may have left stopped runs again; never while it needs recovery
 	 */
 	void (*resume_tree)(void *world);

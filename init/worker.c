@@ -156,6 +156,11 @@ void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine)
 	*at = NULL;
 }
 
+static int kept_fd(const struct worker *worker, enum worker_kept which)
+{
+	return worker->kept ? worker->kept[which] : FD_NONE;
+}
+
 static int spawn(struct worker *worker, int their_end, const int *pipes, struct snap_error *err)
 {
 	snap_cleanup_close int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -165,6 +170,12 @@ static int spawn(struct worker *worker, int their_end, const int *pipes, struct 
 		[WORKER_FD_STDOUT - WORKER_FD_SOCKET] = pipes ? pipes[1] : FD_NONE,
 		[WORKER_FD_STDERR - WORKER_FD_SOCKET] = pipes ? pipes[2] : FD_NONE,
 		[WORKER_FD_JOURNAL - WORKER_FD_SOCKET] = worker->journal_fd,
+		[WORKER_FD_KEPT + WORKER_KEPT_FOLDER - WORKER_FD_SOCKET] =
+			kept_fd(worker, WORKER_KEPT_FOLDER),
+		[WORKER_FD_KEPT + WORKER_KEPT_MAP - WORKER_FD_SOCKET] =
+			kept_fd(worker, WORKER_KEPT_MAP),
+		[WORKER_FD_KEPT + WORKER_KEPT_DATA - WORKER_FD_SOCKET] =
+			kept_fd(worker, WORKER_KEPT_DATA),
 	};
 	struct process_fd fds[3 + ARRAY_LEN(lent)] = {
 		{.from = null, .to = STDIN_FILENO},
@@ -238,11 +249,11 @@ int worker_send(struct worker *worker, enum worker_msg_type type, uint32_t id)
 	return worker_msg_send(worker->fd, &msg, MSG_DONTWAIT);
 }
 
-int worker_recv(struct worker *worker, struct worker_msg *ret)
+int worker_recv(struct worker *worker, struct worker_msg *ret, int ret_kept[WORKER_KEPT_MAX_])
 {
 	if (worker->fd < 0)
 		return -EAGAIN;
-	return worker_msg_recv(worker->fd, ret, MSG_DONTWAIT);
+	return worker_msg_recv_kept(worker->fd, ret, MSG_DONTWAIT, ret_kept);
 }
 
 void worker_hang_up(struct worker *worker)

@@ -43,6 +43,7 @@ struct worker {
 
 	struct pidref ref; /* active or retired; PIDREF_NONE: none */
 	int journal_fd;	   /* of PID 1, lent to the next one; FD_NONE: none */
+	const int *kept;   /* descriptors of PID 1 for a recover; NULL: none */
 	int fd;		   /* our end of its socket; FD_NONE: none, or nothing more to hear */
 	uint64_t since;	   /* start tick: what is older is not its child */
 	bool retired;
@@ -70,8 +71,8 @@ static inline bool worker_is_active(const struct worker *worker)
 /* 0 or -errno; never blocks */
 int worker_send(struct worker *worker, enum worker_msg_type type, uint32_t id);
 
-/* as worker_msg_recv(), never blocking */
-int worker_recv(struct worker *worker, struct worker_msg *ret);
+/* as worker_msg_recv_kept(), never blocking */
+int worker_recv(struct worker *worker, struct worker_msg *ret, int ret_kept[WORKER_KEPT_MAX_]);
 
 /* stop listening */
 void worker_hang_up(struct worker *worker);

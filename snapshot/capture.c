@@ -392,6 +392,8 @@ static int step_evacuate(void *context, struct snap_error *err)
 		.store_path = c->config->store_path,
 		.generation = c->result->generation,
 		.journal = &c->journal,
+		.keep = c->config->talk.keep,
+		.arg = c->config->talk.arg,
 	};
 	int r;
 

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "snapshot/manifest.h"
 #include "snapshot/pages/codec.h"
+#include "snapshot/recovery.h"
 #include "snapshot/steps.h"
 #include "snapshot/store.h"
 
@@ -24,6 +25,8 @@ struct capture_talk {
 	void (*ready)(void *arg, uint64_t cold_boot_ms);
 	/* signals for the engine are held back from here on */
 	int (*freeze)(void *arg, struct snap_error *err);
+	/* PID 1 has them from here to thawed(); NULL: nobody has */
+	int (*keep)(void *arg, const struct recovery_files *files, struct snap_error *err);
 	/* ended: the engine is gone on purpose */
 	void (*thawed)(void *arg, bool ended);
 	/*

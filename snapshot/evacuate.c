@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/evacuate.h"
 
+#include <errno.h>
+#include <fcntl.h>
+
+#include "common/fd.h"
 #include "snapshot/pages/drop.h"
 #include "snapshot/pages/fill.h"
 #include "snapshot/steps.h"
@@ -10,6 +14,18 @@ static int note_for_drop(const struct injector *injector, void *arg)
 	int r = recovery_note_thread(injector, arg);
 
 	return r == 0 ? steps_fault("drop-thread-noted", NULL) : r;
+}
+
+static int keep(int gen_fd, const struct evacuate_config *config, struct snap_error *err)
+{
+	const int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC;
+	snap_cleanup_close int map_fd = openat(gen_fd, PAGES_MAP_NAME, flags);
+	snap_cleanup_close int data_fd = openat(gen_fd, PAGES_DATA_NAME, flags);
+	const struct recovery_files files = {gen_fd, map_fd, data_fd};
+
+	if (map_fd < 0 || data_fd < 0)
+		return snap_fail(err, SNAP_E_DUMP, errno, "cannot open the page files");
+	return config->keep(config->arg, &files, err);
 }
 
 int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_config *config,
@@ -34,6 +50,12 @@ int evacuate(const struct task_tree *tree, int gen_fd, const struct evacuate_con
 	if (r < 0)
 		return r;
 	ret->made = true;
+	if (config->keep)
+		r = keep(gen_fd, config, err);
+	if (r == 0)
+		r = steps_fault("kept", err);
+	if (r < 0)
+		return r;
 	r = recovery_note_dropped(config->journal, config->store_path, config->generation);
 	if (r < 0)
 		return snap_fail(err, SNAP_E_DUMP, -r, "cannot note what is dropped");

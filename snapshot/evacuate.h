@@ -28,6 +28,13 @@ struct evacuate_config {
 	const char *store_path; /* where gen_fd lies, for the journal */
 	const char *generation;
 	struct recovery_journal *journal;
+	/*
+	 * Somebody else keeps descriptors of the generation's folder, pages.map and pages.dat until
+	 * the tree is whole, so that it can be made whole whatever happens to us and to the store.
+	 * NULL: nobody does
+	 */
+	int (*keep)(void *arg, const struct recovery_files *files, struct snap_error *err);
+	void *arg;
 };
 
 /*

@@ -5,8 +5,8 @@
  * for readers, whom the lock on a generation's folder tells. Two kinds of generation belong to
  * somebody who holds neither at the moment: a complete one newer than the current one may be about
  * to be tried by a `create`, which gives the lease up in between; and the rest of a capturer that
- * was just killed may hold the only copy of its engine's memory until the recovery has read it.
- * Both are known by their age.
+ * was just killed may hold the only copy of its engine's memory until the recovery has read it,
+ * which PID 1 holds meanwhile, but not where there are no locks. Both are known by their age.
  *
  * Killed at any point, gc leaves a store in which less is to be removed: the manifest goes first,
  * and what is left without one is the next gc's.

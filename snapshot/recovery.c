@@ -2,9 +2,11 @@
 #include "snapshot/recovery.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -18,6 +20,10 @@ enum record_kind {
 	RECORD_DROPPED = 2,
 	RECORD_REFILLED = 3, /* takes the one before back; no body */
 };
+
+/* mappings are to be as they were: no advice, and no call in a task whose registers are foreign */
+static const struct fill_options refill_options = {.filler = FILL_FILLER_WRITEV,
+						   .thp = FILL_THP_NEVER};
 
 /* in front of each record; both ends are the same program on the same machine */
 struct record_head {
@@ -135,9 +141,21 @@ static int open_generation(struct record_dropped *dropped, struct store *store,
 	return store_open(store, dropped->store, false, err);
 }
 
+/* the files that somebody kept are the ones, wherever and whether they have a name */
+static int refill_from(const struct recovery_files *files, struct snap_error *err)
+{
+	struct fill_result result;
+	struct page_map map = {0};
+	int r = page_map_load_from(files->map_fd, files->data_fd, &map, err);
+
+	if (r == 0)
+		r = pages_fill_from(&map, files->data_fd, &refill_options, &result, err);
+	page_map_done(&map);
+	return r;
+}
+
 static int refill(struct record_dropped *dropped, struct snap_error *err)
 {
-	struct fill_options options = {.filler = FILL_FILLER_WRITEV, .thp = FILL_THP_NEVER};
 	snap_cleanup_close int gen_fd = FD_NONE;
 	struct store store = {.fd = FD_NONE};
 	struct fill_result result;
@@ -149,7 +167,7 @@ static int refill(struct record_dropped *dropped, struct snap_error *err)
 	gen_fd = store_hold_generation(&store, dropped->generation, err);
 	r = gen_fd < 0 ? gen_fd : page_map_load(gen_fd, &map, err);
 	if (r == 0)
-		r = pages_fill(&map, gen_fd, &options, &result, err);
+		r = pages_fill(&map, gen_fd, &refill_options, &result, err);
 	page_map_done(&map);
 	store_close(&store);
 	return r;
@@ -200,6 +218,7 @@ static int find_dropped(int fd, struct record_dropped *ret, struct snap_error *e
 
 struct recovery {
 	int journal_fd;
+	const struct recovery_files *files;
 	bool refilled;
 	struct record_dropped dropped;
 };
@@ -211,7 +230,8 @@ static int step_memory(void *context, struct snap_error *err)
 
 	if (r <= 0)
 		return r;
-	r = refill(&recovery->dropped, err);
+	r = recovery->files->data_fd >= 0 ? refill_from(recovery->files, err)
+					  : refill(&recovery->dropped, err);
 	recovery->refilled = r == 0;
 	return r;
 }
@@ -236,14 +256,26 @@ static int step_threads(void *context, struct snap_error *err)
 	return r < 0 ? fail_damaged(r, err) : 0;
 }
 
+/* the store may be another one by now, with a generation of that name */
+static bool is_same_folder(int folder_fd, const struct store *store, const char *name)
+{
+	struct stat kept, named;
+
+	return fstat(folder_fd, &kept) == 0 &&
+	       fstatat(store->fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       kept.st_dev == named.st_dev && kept.st_ino == named.st_ino;
+}
+
 /* nobody will ever finish that generation: its page files are as large as the engine */
 static int step_discard(void *context, struct snap_error *err)
 {
 	struct recovery *recovery = context;
+	const int folder_fd = recovery->files->folder_fd;
 	struct store store = {.fd = FD_NONE};
 
 	(void)err;
-	if (recovery->refilled && open_generation(&recovery->dropped, &store, NULL) == 0)
+	if (recovery->refilled && open_generation(&recovery->dropped, &store, NULL) == 0 &&
+	    (folder_fd < 0 || is_same_folder(folder_fd, &store, recovery->dropped.generation)))
 		store_abort(&store, recovery->dropped.generation);
 	store_close(&store);
 	return 0;
@@ -255,9 +287,9 @@ static const struct step recovery_steps[] = {
 	{"discard", step_discard, NULL},
 };
 
-int recovery_run(int journal_fd, struct snap_error *err)
+int recovery_run(int journal_fd, const struct recovery_files *files, struct snap_error *err)
 {
-	struct recovery recovery = {.journal_fd = journal_fd};
+	struct recovery recovery = {.journal_fd = journal_fd, .files = files};
 	struct step_times times;
 
 	return steps_run("recover", recovery_steps, ARRAY_LEN(recovery_steps), &recovery, &times,

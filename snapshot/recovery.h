@@ -22,6 +22,13 @@ struct recovery_journal {
 	int fd; /* FD_NONE: nobody keeps one, every note is a success */
 };
 
+/* what a refill needs, open: FD_NONE each, or all of them */
+struct recovery_files {
+	int folder_fd; /* of the generation, held (snapshot/generation.h) */
+	int map_fd;
+	int data_fd;
+};
+
 /* an injector_note_fn; arg is a struct recovery_journal */
 int recovery_note_thread(const struct injector *injector, void *arg);
 
@@ -37,8 +44,9 @@ int recovery_forget(const struct recovery_journal *journal);
 
 /*
  * Make the stopped tree whole again: memory first, then registers; then remove the half-made
- * generation, which nobody needs any more. 0: it may run. The journal is left as it is.
+ * generation, which nobody needs any more. 0: it may run. The journal is left as it is. Memory
+ * comes from the files where they are given, else from where the journal says that they lie.
  */
-int recovery_run(int journal_fd, struct snap_error *err);
+int recovery_run(int journal_fd, const struct recovery_files *files, struct snap_error *err);
 
 #endif

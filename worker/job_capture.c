@@ -33,6 +33,18 @@ static int on_freeze(void *arg, struct snap_error *err)
 	return talk_ask(WORKER_MSG_FREEZE, 0, WORKER_MSG_GO, deadline_after_ms(GO_TIMEOUT_MS), err);
 }
 
+static int on_keep(void *arg, const struct recovery_files *files, struct snap_error *err)
+{
+	const int kept[WORKER_KEPT_MAX_] = {
+		[WORKER_KEPT_FOLDER] = files->folder_fd,
+		[WORKER_KEPT_MAP] = files->map_fd,
+		[WORKER_KEPT_DATA] = files->data_fd,
+	};
+
+	(void)arg;
+	return talk_keep(kept, deadline_after_ms(GO_TIMEOUT_MS), err);
+}
+
 static void on_thawed(void *arg, bool ended)
 {
 	(void)arg;
@@ -86,6 +98,7 @@ int job_capture(const struct worker_options *options, struct snap_error *err)
 				.wait_engine = on_wait_engine,
 				.ready = on_ready,
 				.freeze = on_freeze,
+				.keep = on_keep,
 				.thawed = on_thawed,
 				.arg = (void *)(uintptr_t)options,
 			},

@@ -81,7 +81,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	(void)signal(SIGTERM, on_term);
-	for (int fd = WORKER_FD_SOCKET; fd <= WORKER_FD_JOURNAL; fd++)
+	for (int fd = WORKER_FD_SOCKET; fd <= WORKER_FD_LAST; fd++)
 		(void)fd_set_cloexec(fd, true);
 	return job->run(&options, &err);
 }

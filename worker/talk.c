@@ -55,6 +55,22 @@ int talk_ask(enum worker_msg_type type, pid_t pid, enum worker_msg_type answer,
 	return talk_wait(answer, deadline_ns, err);
 }
 
+int talk_keep(const int kept[WORKER_KEPT_MAX_], uint64_t deadline_ns, struct snap_error *err)
+{
+	struct worker_msg msg = {.type = WORKER_MSG_KEEP, .id = ++last_id};
+	int r = worker_msg_send_kept(WORKER_FD_SOCKET, &msg, kept);
+
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot hand the page files to PID 1");
+	return talk_wait(WORKER_MSG_KEPT, deadline_ns, err);
+}
+
+void talk_kept_fds(int ret[WORKER_KEPT_MAX_])
+{
+	for (int i = 0; i < WORKER_KEPT_MAX_; i++)
+		ret[i] = fcntl(WORKER_FD_KEPT + i, F_GETFD) < 0 ? FD_NONE : WORKER_FD_KEPT + i;
+}
+
 int talk_journal_fd(void)
 {
 	return fcntl(WORKER_FD_JOURNAL, F_GETFD) < 0 ? FD_NONE : WORKER_FD_JOURNAL;

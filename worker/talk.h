@@ -17,6 +17,12 @@ void talk_send(enum worker_msg_type type, enum snap_code code, pid_t pid, uint64
 int talk_ask(enum worker_msg_type type, pid_t pid, enum worker_msg_type answer,
 	     uint64_t deadline_ns, struct snap_error *err);
 
+/* hand descriptors to PID 1 and wait until it has them */
+int talk_keep(const int kept[WORKER_KEPT_MAX_], uint64_t deadline_ns, struct snap_error *err);
+
+/* what an earlier worker has handed over so: FD_NONE each where it has not */
+void talk_kept_fds(int ret[WORKER_KEPT_MAX_]);
+
 /* the journal that PID 1 has lent us, or FD_NONE */
 int talk_journal_fd(void);
 

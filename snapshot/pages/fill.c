@@ -146,29 +146,48 @@ static uint64_t count_bytes(const struct page_map *map)
 	return bytes;
 }
 
+/* data_fd is open */
+static int fill_all(struct fill *fill, struct snap_error *err)
+{
+	const struct fill_options *options = fill->options;
+	uint64_t start = clock_now_ns();
+	int r = choose_reader(fill, err);
+
+	if (r == 0 && options->thp == FILL_THP_AUTO)
+		r = pages_advise_huge(fill->map, &fill->result->huge_bytes, err);
+	fill->result->advise_ns = clock_now_ns() - start;
+	if (r == 0) {
+		start = clock_now_ns();
+		fill->n_threads = count_threads(fill);
+		/* auto is writev: a ring has not been measured faster (docs/adr/0006) */
+		r = options->filler == FILL_FILLER_RING ? fill_run_ring(fill, err)
+							: fill_run_writev(fill, err);
+		fill->result->fill_ns = clock_now_ns() - start;
+	}
+	free(fill->filled);
+	fill->filled = NULL;
+	return r;
+}
+
 int pages_fill(const struct page_map *map, int gen_fd, const struct fill_options *options,
 	       struct fill_result *ret, struct snap_error *err)
 {
 	struct fill fill = {.map = map, .options = options, .data_fd = FD_NONE, .result = ret};
-	uint64_t start = clock_now_ns();
 	int r;
 
 	*ret = (struct fill_result){.filler = "writev", .bytes = count_bytes(map)};
 	r = open_data(&fill, gen_fd, err);
 	if (r == 0)
-		r = choose_reader(&fill, err);
-	if (r == 0 && options->thp == FILL_THP_AUTO)
-		r = pages_advise_huge(map, &ret->huge_bytes, err);
-	ret->advise_ns = clock_now_ns() - start;
-	if (r == 0) {
-		start = clock_now_ns();
-		fill.n_threads = count_threads(&fill);
-		/* auto is writev: a ring has not been measured faster (docs/adr/0006) */
-		r = options->filler == FILL_FILLER_RING ? fill_run_ring(&fill, err)
-							: fill_run_writev(&fill, err);
-		ret->fill_ns = clock_now_ns() - start;
-	}
+		r = fill_all(&fill, err);
 	fill.data_fd = fd_close(fill.data_fd);
-	free(fill.filled);
 	return r;
+}
+
+int pages_fill_from(const struct page_map *map, int data_fd, const struct fill_options *options,
+		    struct fill_result *ret, struct snap_error *err)
+{
+	struct fill fill = {.map = map, .options = options, .data_fd = data_fd, .result = ret};
+
+	*ret = (struct fill_result){.filler = "writev", .bytes = count_bytes(map)};
+	return fill_all(&fill, err);
 }

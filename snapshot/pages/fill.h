@@ -76,4 +76,8 @@ struct fill_result {
 int pages_fill(const struct page_map *map, int gen_fd, const struct fill_options *options,
 	       struct fill_result *ret, struct snap_error *err);
 
+/* the same from pages.dat that is open already, by way of the page cache; data_fd stays open */
+int pages_fill_from(const struct page_map *map, int data_fd, const struct fill_options *options,
+		    struct fill_result *ret, struct snap_error *err);
+
 #endif

@@ -169,6 +169,9 @@ int page_map_save(int gen_fd, const struct page_map *map, struct snap_error *err
  * for another version */
 int page_map_load(int gen_fd, struct page_map *ret, struct snap_error *err);
 
+/* the same from files that are open already, wherever they lie; both stay open */
+int page_map_load_from(int map_fd, int data_fd, struct page_map *ret, struct snap_error *err);
+
 /* the same from memory, without the look at pages.dat: what the fuzz target calls */
 int page_map_parse(const void *data, size_t size, struct page_map *ret, struct snap_error *err);
 

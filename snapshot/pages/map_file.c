@@ -462,9 +462,8 @@ int page_map_save(int gen_fd, const struct page_map *map, struct snap_error *err
 	return io_replace_file(gen_fd, PAGES_MAP_NAME, data, size, 0600, err);
 }
 
-static int read_map(int gen_fd, uint8_t **ret_data, size_t *ret_size, struct snap_error *err)
+static int read_map(int fd, uint8_t **ret_data, size_t *ret_size, struct snap_error *err)
 {
-	snap_cleanup_close int fd = FD_NONE;
 	snap_cleanup_free uint8_t *data = NULL;
 	uint8_t head[HEADER_BYTES];
 	XXH128_hash_t checksum;
@@ -474,11 +473,6 @@ static int read_map(int gen_fd, uint8_t **ret_data, size_t *ret_size, struct sna
 	ssize_t n;
 	int r;
 
-	/* O_NONBLOCK: a FIFO in its place must not hold up the wake */
-	fd = openat(gen_fd, PAGES_MAP_NAME,
-		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s'", PAGES_MAP_NAME);
 	if (fstat(fd, &st) < 0)
 		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot read '%s'", PAGES_MAP_NAME);
 	if (!S_ISREG(st.st_mode))
@@ -496,7 +490,7 @@ static int read_map(int gen_fd, uint8_t **ret_data, size_t *ret_size, struct sna
 	data = malloc(size + 1);
 	if (!data)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot read '%s'", PAGES_MAP_NAME);
-	n = n < 0 ? n : io_read_full(fd, data, size);
+	n = n < 0 ? n : io_pread_full(fd, data, size, 0);
 	if (n < 0)
 		return snap_fail(err, SNAP_E_CORRUPT, (int)-n, "cannot read '%s'", PAGES_MAP_NAME);
 	*ret_size = (size_t)n;
@@ -504,41 +498,61 @@ static int read_map(int gen_fd, uint8_t **ret_data, size_t *ret_size, struct sna
 	return 0;
 }
 
-static int check_data_file(int gen_fd, uint64_t data_bytes, struct snap_error *err)
+static int check_data_file(const struct stat *st, uint64_t data_bytes, struct snap_error *err)
 {
-	struct stat st;
-
-	if (fstatat(gen_fd, PAGES_DATA_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s'", PAGES_DATA_NAME);
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(st->st_mode))
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG, "'%s' is no regular file",
 				       PAGES_DATA_NAME);
-	if (st.st_size < 0 || (uint64_t)st.st_size != data_bytes)
+	if (st->st_size < 0 || (uint64_t)st->st_size != data_bytes)
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG,
 				       "'%s' has %" PRId64 " bytes, %s says %" PRIu64,
-				       PAGES_DATA_NAME, (int64_t)st.st_size, PAGES_MAP_NAME,
+				       PAGES_DATA_NAME, (int64_t)st->st_size, PAGES_MAP_NAME,
 				       data_bytes);
 	return 0;
 }
 
-int page_map_load(int gen_fd, struct page_map *ret, struct snap_error *err)
+static int load(int map_fd, const struct stat *data_st, struct page_map *ret,
+		struct snap_error *err)
 {
 	snap_cleanup_free uint8_t *data = NULL;
 	struct page_map map;
 	size_t size;
 	int r;
 
-	r = read_map(gen_fd, &data, &size, err);
+	r = read_map(map_fd, &data, &size, err);
 	if (r < 0)
 		return r;
 	r = page_map_parse(data, size, &map, err);
 	if (r < 0)
 		return r;
-	r = check_data_file(gen_fd, map.data_bytes, err);
+	r = check_data_file(data_st, map.data_bytes, err);
 	if (r < 0) {
 		page_map_done(&map);
 		return r;
 	}
 	*ret = map;
 	return 0;
+}
+
+int page_map_load(int gen_fd, struct page_map *ret, struct snap_error *err)
+{
+	/* O_NONBLOCK: a FIFO in its place must not hold up the wake */
+	snap_cleanup_close int fd = openat(
+		gen_fd, PAGES_MAP_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s'", PAGES_MAP_NAME);
+	if (fstatat(gen_fd, PAGES_DATA_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s'", PAGES_DATA_NAME);
+	return load(fd, &st, ret, err);
+}
+
+int page_map_load_from(int map_fd, int data_fd, struct page_map *ret, struct snap_error *err)
+{
+	struct stat st;
+
+	if (fstat(data_fd, &st) < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot read '%s'", PAGES_DATA_NAME);
+	return load(map_fd, &st, ret, err);
 }

@@ -4,6 +4,8 @@ A capture that breaks while the engine stands still, with foreign registers or w
 the same engine goes on, whole, or it is ended and booted cold. It never runs with holes.
 """
 
+import contextlib
+import fcntl
 import os
 import random
 import re
@@ -19,7 +21,7 @@ from lib.starts import read_text, status_field, wait_until
 STEPS = ("freeze", "evacuate", "dump", "resume", "seal", "verify", "publish")
 POINTS = (
     "thread-noted", "injected", "planned", "pages-half", "pages-written", "map-written",
-    "drop-noted", "drop-thread-noted", "drop-called", "drop-half", "dropped",
+    "kept", "drop-noted", "drop-thread-noted", "drop-called", "drop-half", "dropped",
     "dump-begun", "dump-written", "fill-half", "refilled", "forgotten")
 TRIES = 20
 
@@ -286,9 +288,92 @@ def flip(path):
         data.write(bytes([byte[0] ^ 1]))
 
 
-@pytest.mark.parametrize("spoil", [os.unlink, flip], ids=["gone", "damaged"])
+@pytest.mark.parametrize("spoil", [lambda path: os.truncate(path, 4096), flip], ids=["cut", "damaged"])
 def test_refill_that_fails_ends_the_engine(bench, spoil):
     boots_cold(bench, "dropped=hang", lambda store, start: kill_at_the_hang(store, start, spoil))
+
+
+def held_at_the_drop(bench, engine, store):
+    """A capture whose worker hangs where the memory of the engine is in the page files alone."""
+    return bench.start(store, engine, capture="first-boot", env={"SNAPINIT_FAULT": "capture.dropped=hang"})
+
+
+def wait_dropped(start, store):
+    wait_until("pages.map", lambda: os.path.exists(os.path.join(store, "gen-1/pages.map")), 20)
+    root = start.engine_roots()[0][0]
+    wait_until("the drop", lambda: int(status_field(root, "RssAnon").split()[0]) < 4096, 20)
+
+
+@contextlib.contextmanager
+def nobody_at_work(start):
+    """Between the death of the worker and the recovery: the worker is dead, and snapinit stands still."""
+    start.signal(signal.SIGSTOP)
+    worker = start.tools("snapworker")[0][0]
+    os.kill(worker, signal.SIGKILL)
+    wait_until("its death", lambda: status_field(worker, "State")[:1] in ("", "Z"), 10)
+    try:
+        yield
+    finally:
+        start.signal(signal.SIGCONT)
+
+
+def recovers(start, engine, before):
+    start.wait_record("engine.recovered", "engine.harmed")
+    start.wait_record("engine.unharmed", "engine.harmed")
+    assert wait_outcome(start) == "capture.failed"
+    assert_same_engine(start, engine, before)
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_store_that_is_removed_is_not_needed(bench, when):
+    engine = heap(bench.programs)
+    store = bench.workplace.store()
+    with held_at_the_drop(bench, engine, store) as start:
+        before = engine_of(start)
+        wait_dropped(start, store)
+        if when == "before":
+            shutil.rmtree(store)
+        with nobody_at_work(start):
+            shutil.rmtree(store, ignore_errors=True)
+            # another one in its place, with a generation of the same name
+            os.makedirs(os.path.join(store, "gen-1"), mode=0o700)
+        recovers(start, engine, before)
+        assert os.listdir(store) == ["gen-1"]
+        assert start.terminate() in (0, 128 + signal.SIGTERM)
+
+
+def test_generation_is_held_between_the_worker_and_the_recovery(bench):
+    """Nobody who asks first removes it: gc, import, another capture."""
+    engine = heap(bench.programs)
+    store = bench.workplace.store()
+    with held_at_the_drop(bench, engine, store) as start:
+        before = engine_of(start)
+        wait_dropped(start, store)
+        folder = os.open(os.path.join(store, "gen-1"), os.O_RDONLY)
+        with nobody_at_work(start):
+            os.unlink(os.path.join(store, "lease"))
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in ("pages.dat", "criu", ""):
+                os.utime(os.path.join(store, "gen-1", name), (0, 0))  # not fresh
+            assert "in use" in bench.snapctl("gc", store, check=True).stdout
+            assert os.path.exists(os.path.join(store, "gen-1/pages.dat"))
+        os.close(folder)
+        recovers(start, engine, before)
+        # nobody needs it any more
+        assert not [name for name in os.listdir(store) if name.startswith("gen-")]
+        assert start.terminate() in (0, 128 + signal.SIGTERM)
+
+
+def test_generation_is_not_held_by_an_engine_that_runs(bench):
+    engine = heap(bench.programs)
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="first-boot") as start:
+        start.wait_record("capture.done")
+        wait_until("its end", lambda: not start.tools(), 10)
+        folder = os.open(os.path.join(store, "gen-1"), os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(folder)
 
 
 @pytest.mark.parametrize("fault,records", [

@@ -1006,6 +1006,18 @@ def test_tree_that_is_not_whole_runs_only_after_its_recovery(start, tmp_path, sc
     assert run.events().count("boot.cold") == 1
 
 
+def test_what_a_worker_gives_to_keep_goes_to_the_recovery_and_no_further(start, tmp_path):
+    run = capture(start, tmp_path, "dies-kept", env={"FAKE_RECOVER": "done"})
+    assert run.note("kept") == ["folder", "map", "data"]
+    run.record("engine.unharmed")
+    jobs = [note for note in run.notes() if "argv" in note]
+    assert [note["fds"] for note in jobs[2:]] == [[0, 1, 2, 3, 7, 8, 9, 10], [0, 1, 2, 3]]
+    # it is let go when the engine runs again
+    assert not [fd for fd in os.listdir(f"/proc/{run.pid}/fd")
+                if "memfd:" in os.readlink(f"/proc/{run.pid}/fd/{fd}")]
+    assert ends_by_term(run) == 31
+
+
 @pytest.mark.parametrize("recover", ["failed", "dies", "babbles"])
 def test_tree_that_cannot_be_made_whole_is_booted_cold(start, tmp_path, recover):
     run = capture(start, tmp_path, "dies-dirty", env={"FAKE_RECOVER": recover},

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/fd.h"
@@ -127,6 +130,69 @@ static void test_malformed_messages_are_refused(void **state)
 	assert_int_equal(worker_msg_recv(pair[1], &got, MSG_DONTWAIT), 0);
 }
 
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static unsigned int count_open(void)
+{
+	unsigned int n = 0;
+
+	for (int fd = 0; fd < 64; fd++)
+		n += is_open(fd);
+	return n;
+}
+
+static void test_descriptors_come_with_the_message_that_keeps_them(void **state)
+{
+	struct worker_msg msg = {.type = WORKER_MSG_KEEP, .id = 4}, got;
+	const int fds[WORKER_KEPT_MAX_] = {0, 1, 2};
+	unsigned int before = count_open();
+	int kept[WORKER_KEPT_MAX_];
+
+	(void)state;
+	assert_int_equal(worker_msg_send_kept(pair[0], &msg, fds), 0);
+	assert_int_equal(worker_msg_recv_kept(pair[1], &got, MSG_DONTWAIT, kept), 0);
+	assert_int_equal(got.id, 4);
+	for (int i = 0; i < WORKER_KEPT_MAX_; i++) {
+		struct stat sent, came;
+
+		assert_true(kept[i] > 2);
+		assert_int_equal(fcntl(kept[i], F_GETFD), FD_CLOEXEC);
+		assert_int_equal(fstat(fds[i], &sent), 0);
+		assert_int_equal(fstat(kept[i], &came), 0);
+		assert_true(sent.st_ino == came.st_ino && sent.st_dev == came.st_dev);
+		kept[i] = fd_close(kept[i]);
+	}
+	/* nobody asked for them: the kernel drops them */
+	assert_int_equal(worker_msg_send_kept(pair[0], &msg, fds), 0);
+	assert_int_equal(worker_msg_recv(pair[1], &got, MSG_DONTWAIT), 0);
+	assert_int_equal(count_open(), before);
+}
+
+static void test_descriptors_that_do_not_belong_are_dropped(void **state)
+{
+	struct worker_msg with = {.type = WORKER_MSG_DONE}, without = {.type = WORKER_MSG_KEEP};
+	const int fds[WORKER_KEPT_MAX_] = {0, 1, 2};
+	unsigned int before = count_open();
+	int kept[WORKER_KEPT_MAX_];
+	struct worker_msg got;
+
+	(void)state;
+	assert_int_equal(worker_msg_send_kept(pair[0], &with, fds), 0);
+	assert_int_equal(worker_msg_recv_kept(pair[1], &got, MSG_DONTWAIT, kept), -EPROTO);
+	assert_int_equal(worker_msg_send(pair[0], &without, 0), 0);
+	assert_int_equal(worker_msg_recv_kept(pair[1], &got, MSG_DONTWAIT, kept), -EPROTO);
+	for (int i = 0; i < WORKER_KEPT_MAX_; i++)
+		assert_int_equal(kept[i], FD_NONE);
+	assert_int_equal(count_open(), before);
+	/* and the talk goes on */
+	without.type = WORKER_MSG_DONE;
+	assert_int_equal(worker_msg_send(pair[0], &without, 0), 0);
+	assert_int_equal(worker_msg_recv_kept(pair[1], &got, MSG_DONTWAIT, kept), 0);
+}
+
 static void test_every_message_has_a_name(void **state)
 {
 	(void)state;
@@ -148,6 +214,8 @@ int main(void)
 		WITH_PAIR(test_last_word_of_a_peer_that_has_not_read_everything_is_heard),
 		WITH_PAIR(test_full_socket_does_not_block),
 		WITH_PAIR(test_malformed_messages_are_refused),
+		WITH_PAIR(test_descriptors_come_with_the_message_that_keeps_them),
+		WITH_PAIR(test_descriptors_that_do_not_belong_are_dropped),
 		cmocka_unit_test(test_every_message_has_a_name),
 	};
 

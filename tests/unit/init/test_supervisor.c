@@ -32,6 +32,7 @@ struct world {
 	bool draining;
 	bool has_input;	       /* woken */
 	bool dirties;	       /* the capture evacuates: from the freeze on the journal is full */
+	bool kept;	       /* what a recovery reads, by others than the worker */
 	bool dirty;	       /* the tree has holes, and the journal says so */
 	uint64_t cold_boot_ms; /* as the last capture was told */
 	int boots, wakes, captures, watches, probes, recovers, resumes, retired, stopped;
@@ -107,6 +108,20 @@ static void fake_forget_recovery(void *world)
 {
 	/* nobody forgets what is still to be done */
 	assert_false(((struct world *)world)->dirty);
+	((struct world *)world)->kept = false;
+}
+
+static void fake_keep(void *world)
+{
+	((struct world *)world)->kept = true;
+}
+
+static void fake_release(void *world)
+{
+	struct world *w = world;
+
+	assert_false(w->dirty);
+	w->kept = false;
 }
 
 static int fake_boot(void *world, bool to_be_captured, struct snap_error *err)
@@ -123,7 +138,7 @@ static int fake_boot(void *world, bool to_be_captured, struct snap_error *err)
 		return w->fail_boot;
 	}
 	w->boots++;
-	w->dirty = false; /* it was another engine's */
+	w->dirty = w->kept = false; /* it was another engine's */
 	w->boot_to_be_captured = to_be_captured;
 	w->engine = 1000 + w->boots;
 	return 0;
@@ -225,6 +240,8 @@ static const struct supervisor_ops fake_ops = {
 	.start_recover = fake_start_recover,
 	.needs_recovery = fake_needs_recovery,
 	.forget_recovery = fake_forget_recovery,
+	.keep = fake_keep,
+	.release = fake_release,
 	.boot = fake_boot,
 	.adopt = fake_adopt,
 	.woken = fake_woken,
@@ -398,6 +415,8 @@ static void check_invariants(const struct bench *b)
 		assert_true(w->engine > 0);
 	if (state == STATE_DRAINING || state == STATE_GONE)
 		assert_true(w->draining);
+	if (state == STATE_SERVING || state == STATE_THAWED || state == STATE_PROBING)
+		assert_false(w->kept);
 	if (state == STATE_RECOVERING)
 		assert_true(w->dirty && w->worker == RECOVER_WORKER);
 	if (state == STATE_SERVING || state == STATE_STOPPING || state == STATE_THAWED ||
@@ -820,6 +839,31 @@ static void test_tree_with_holes_runs_only_after_its_recovery(void **state)
 	}
 }
 
+static void test_what_a_recovery_reads_is_kept_until_the_tree_is_whole(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	assert_true(go_to_of(&b, &first_boot, STATE_FROZEN, true));
+	happen(&b, EVENT_KEEP);
+	in_state(&b, STATE_FROZEN);
+	assert_true(b.world.kept);
+	assert_int_equal(b.world.answered, WORKER_MSG_KEPT);
+	happen_with(&b, EVENT_WORKER_EXIT, 0, SIGNALED(9));
+	happen(&b, EVENT_CLEAN);
+	in_state(&b, STATE_RECOVERING);
+	assert_true(b.world.kept);
+	happen(&b, EVENT_DONE);
+	assert_false(b.world.kept);
+
+	/* a worker that takes it back itself: others may remove the generation again */
+	assert_true(go_to_of(&b, &first_boot, STATE_FROZEN, false));
+	happen(&b, EVENT_KEEP);
+	happen(&b, EVENT_THAWED);
+	in_state(&b, STATE_THAWED);
+	assert_false(b.world.kept);
+}
+
 static void test_tree_that_stays_with_holes_never_runs_again(void **state)
 {
 	static const enum supervisor_event ways_out[] = {
@@ -1054,7 +1098,10 @@ static void test_message_types_map_to_events(void **state)
 	assert_int_equal(supervisor_event_of(WORKER_MSG_BUDGET), EVENT_BUDGET);
 	assert_int_equal(supervisor_event_of(WORKER_MSG_FAILED), EVENT_FAILED);
 	assert_int_equal(supervisor_event_of(WORKER_MSG_RESUME), EVENT_BREACH);
+	assert_int_equal(supervisor_event_of(WORKER_MSG_KEEP), EVENT_KEEP);
+	assert_int_equal(supervisor_event_of(WORKER_MSG_THAWED), EVENT_THAWED);
 	assert_int_equal(supervisor_event_of(WORKER_MSG_GO), EVENT_BREACH);
+	assert_int_equal(supervisor_event_of(WORKER_MSG_KEPT), EVENT_BREACH);
 	assert_int_equal(supervisor_event_of(WORKER_MSG_ENGINE_SAYS_READY), EVENT_BREACH);
 	assert_int_equal(supervisor_event_of(12345), EVENT_BREACH);
 }
@@ -1264,6 +1311,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_signals_wait_for_the_thaw),
 		cmocka_unit_test(test_harmed_engine_is_booted_once_more_without_a_capture),
 		cmocka_unit_test(test_tree_with_holes_runs_only_after_its_recovery),
+		cmocka_unit_test(test_what_a_recovery_reads_is_kept_until_the_tree_is_whole),
 		cmocka_unit_test(test_tree_that_stays_with_holes_never_runs_again),
 		cmocka_unit_test(test_wish_to_end_waits_for_the_recovery),
 		cmocka_unit_test(test_wish_to_end_forbids_the_second_boot),

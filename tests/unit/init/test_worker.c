@@ -118,6 +118,7 @@ static void test_end_of_a_worker_is_the_end_of_its_socket(void **state)
 	struct init_options o = options("/bin/false");
 	struct worker worker;
 	struct worker_msg msg;
+	int kept[WORKER_KEPT_MAX_];
 	int status;
 
 	(void)state;
@@ -127,10 +128,10 @@ static void test_end_of_a_worker_is_the_end_of_its_socket(void **state)
 	assert_true(worker.since > 0);
 	assert_int_equal(waitpid(worker.ref.pid, &status, 0), worker.ref.pid);
 	assert_int_equal(WEXITSTATUS(status), 1);
-	assert_int_equal(worker_recv(&worker, &msg), 1);
+	assert_int_equal(worker_recv(&worker, &msg, kept), 1);
 	worker_forget(&worker);
 	assert_false(worker_is_active(&worker));
-	assert_int_equal(worker_recv(&worker, &msg), -EAGAIN);
+	assert_int_equal(worker_recv(&worker, &msg, kept), -EAGAIN);
 	worker_done(&worker);
 }
 
@@ -153,13 +154,14 @@ static void test_worker_is_killed_retired_and_replaced(void **state)
 	struct init_options o = options(make_stayer());
 	struct worker worker;
 	struct worker_msg msg;
+	int kept[WORKER_KEPT_MAX_];
 	pid_t first;
 
 	(void)state;
 	assert_int_equal(worker_init(&worker, &o, NULL), 0);
 	assert_int_equal(worker_start(&worker, WORKER_PROBE, 1, NULL, NULL), 0);
 	assert_int_equal(getsid(worker.ref.pid), worker.ref.pid);
-	assert_int_equal(worker_recv(&worker, &msg), -EAGAIN);
+	assert_int_equal(worker_recv(&worker, &msg, kept), -EAGAIN);
 	assert_int_equal(worker_send(&worker, WORKER_MSG_GO, 1), 0);
 
 	worker_retire(&worker, 60000);
