@@ -27,6 +27,7 @@ static const struct code_info code_infos[] = {
 	[SNAP_E_HOOK] = {"hook-failed", 12},
 	[SNAP_E_ORACLE] = {"oracle-mismatch", 13},
 	[SNAP_E_NO_SNAPSHOT] = {"no-snapshot", 4},
+	[SNAP_E_STOPPED] = {"stopped", 14},
 };
 
 _Static_assert(sizeof(code_infos) / sizeof(code_infos[0]) == SNAP_CODE_MAX_,

@@ -25,6 +25,7 @@ enum snap_code {
 	SNAP_E_HOOK,
 	SNAP_E_ORACLE, /* the woken engine answers something else */
 	SNAP_E_NO_SNAPSHOT,
+	SNAP_E_STOPPED, /* somebody wanted the container to end first */
 	SNAP_CODE_MAX_,
 };
 

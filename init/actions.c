@@ -62,6 +62,8 @@ static void tell_engine(struct supervisor *s, int sig)
 		return;
 	}
 	s->told_sig = sent;
+	if (asks_to_end(s, sig))
+		s->asked_to_end_ns = clock_now_ns();
 	s->ops->signal_engine(s->world, sent);
 	log_write(
 		LOG_LEVEL_DEBUG, "signal.forwarded",
@@ -70,19 +72,56 @@ static void tell_engine(struct supervisor *s, int sig)
 		2, "signal passed to the engine");
 }
 
+/* failure, for what a signal that asks to end has cut short */
+static void take_wish(struct supervisor *s, int sig)
+{
+	char buf[16];
+
+	(void)snap_fail(&s->failure, SNAP_E_STOPPED, 0, "the container was asked to end first (%s)",
+			signal_name(sig, buf, sizeof(buf)));
+}
+
+/* the engine is ready: the end of its cold boot, if that is the first time it is seen to be */
+static void note_cold_boot(struct supervisor *s, uint64_t ms)
+{
+	if (s->cold_boot_ms == SUPERVISOR_BOOTS)
+		s->cold_boot_ms = ms;
+}
+
+/* it says so by itself */
+static void note_said_ready(struct supervisor *s)
+{
+	uint64_t ms = (clock_now_ns() - s->booted_ns) / NS_PER_MS;
+
+	s->said_ready = true;
+	note_cold_boot(s, ms > 0 ? ms : 1);
+}
+
+/* nobody looks any more: a later look would take its uptime for that */
+static void give_timing_up(struct supervisor *s)
+{
+	if (s->options->ready_kind == READY_BY_WORKER)
+		note_cold_boot(s, 0);
+}
+
+/* the engine was told to end; without a grace that is between those two, and it serves as before */
 static enum supervisor_state begin_grace(struct supervisor *s)
 {
 	uint64_t grace_ms = s->options->grace_ms;
 
+	s->capture_over = true;
+	give_timing_up(s); /* who looked has been sent away */
 	/* nobody but us will end an engine that was started to be tried */
 	if (grace_ms == 0 && (s->options->exit_when_ready || s->options->capture == CAPTURE_EXIT))
 		grace_ms = TRIED_GRACE_MS;
 	s->deadline_ns = grace_ms > 0 ? deadline_after_ms(grace_ms) : DEADLINE_NEVER;
-	s->capture_over = true;
-	return STATE_STOPPING;
+	return grace_ms > 0 ? STATE_STOPPING : STATE_SERVING;
 }
 
-/* what was held goes to the engine; STOPPING if something in it asks to end, else `otherwise` */
+/*
+ * What was held goes to the engine. If something in it asks to end, the worker has no more to do
+ * and the grace begins, else `otherwise` is next.
+ */
 static enum supervisor_state deliver_held(struct supervisor *s, enum supervisor_state otherwise)
 {
 	bool end = false;
@@ -230,39 +269,20 @@ static void log_capture_failed(struct supervisor *s)
 		  "no snapshot was made: %s", s->failure.msg);
 }
 
-/* the engine is ready: the end of its cold boot, if that is the first time it is seen to be */
-static void note_cold_boot(struct supervisor *s, uint64_t ms)
-{
-	if (s->cold_boot_ms == SUPERVISOR_BOOTS)
-		s->cold_boot_ms = ms;
-}
-
-/* it says so by itself */
-static void note_said_ready(struct supervisor *s)
-{
-	uint64_t ms = (clock_now_ns() - s->booted_ns) / NS_PER_MS;
-
-	s->said_ready = true;
-	note_cold_boot(s, ms > 0 ? ms : 1);
-}
-
-/* nobody looks any more: a later look would take its uptime for that */
-static void give_timing_up(struct supervisor *s)
-{
-	if (s->options->ready_kind == READY_BY_WORKER)
-		note_cold_boot(s, 0);
-}
-
 /* failure is set; the engine is unharmed */
 static enum supervisor_state give_capture_up(struct supervisor *s)
 {
+	int wish;
+
 	log_capture_failed(s);
 	give_timing_up(s);
 	s->capture_over = true;
 	s->ops->forget_recovery(s->world);
 	if (s->options->capture != CAPTURE_EXIT)
 		return serve(s);
-	s->forced_status = failure_status(s, snap_code_exit_status(SNAP_E_DUMP));
+	wish = held_wish(s);
+	s->forced_status =
+		wish > 0 ? 128 + wish : failure_status(s, snap_code_exit_status(SNAP_E_DUMP));
 	held_signals_add(&s->held, SIGTERM);
 	return serve(s);
 }
@@ -320,6 +340,7 @@ static enum supervisor_state boot(struct supervisor *s)
 	s->failure.msg[0] = '\0';
 	s->origin = ORIGIN_COLD;
 	s->booted_ns = clock_now_ns();
+	s->asked_to_end_ns = 0;
 	s->cold_boot_ms = SUPERVISOR_BOOTS;
 	return capture ? begin_capture(s) : serve_watched(s);
 }
@@ -377,12 +398,36 @@ ACTION(act_mirror)
 
 /* --- wake ------------------------------------------------------------------------------------- */
 
-ACTION(act_abort_wake)
+static void log_wake_stopped(struct supervisor *s, int sig)
 {
-	(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d came first", e->sig);
+	take_wish(s, sig);
 	log_write(LOG_LEVEL_INFO, "wake.failed",
 		  (struct log_field[]){LOG_TEXT("code", failure_code(s))}, 1, "%s", s->failure.msg);
+}
+
+ACTION(act_abort_wake)
+{
+	log_wake_stopped(s, e->sig);
 	return clean_and_exit(s, 128 + e->sig);
+}
+
+/*
+ * The restored engine runs, or is about to: it ends as any engine that is told to. Nothing of the
+ * wake is left to be done but to let the tree run, and the worker may not have done that yet.
+ */
+ACTION(act_resuming_terminate)
+{
+	if (!asks_to_end(s, e->sig))
+		return act_forward(s, e);
+	log_wake_stopped(s, e->sig);
+	if (s->options->exit_when_ready)
+		s->forced_status = 128 + e->sig;
+	s->ops->kill_worker(s->world);
+	s->origin = ORIGIN_WAKE;
+	s->ops->woken(s->world, false);
+	tell_engine(s, e->sig);
+	s->ops->resume_tree(s->world);
+	return begin_grace(s);
 }
 
 ACTION(act_budget)
@@ -476,7 +521,7 @@ ACTION(act_ready)
 	s->said_ready = true;
 	s->capturable = true;
 	s->ready_ns = clock_now_ns();
-	s->ops->woken(s->world);
+	s->ops->woken(s->world, true);
 	s->deadline_ns = deadline_after_ms(WAKE_LAST_WORD_MS);
 	return STATE_WOKEN;
 }
@@ -543,7 +588,7 @@ ACTION(act_terminate_capture)
 {
 	if (asks_to_end(s, e->sig)) {
 		s->ops->dismiss_worker(s->world);
-		(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d came first", e->sig);
+		take_wish(s, e->sig);
 		log_capture_failed(s);
 		if (s->options->capture == CAPTURE_EXIT)
 			s->forced_status = 128 + e->sig;
@@ -628,7 +673,7 @@ ACTION(act_frozen_terminate)
 	uint64_t half_ms = s->options->grace_ms / 2;
 
 	if (is_second_wish(s, e->sig)) {
-		(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d came first", e->sig);
+		take_wish(s, e->sig);
 		log_capture_failed(s);
 		return act_mend_terminate(s, e);
 	}
@@ -684,13 +729,15 @@ ACTION(act_thawed)
 	}
 	if (e->msg->value == 0) {
 		enum supervisor_state state;
+		int wish;
 
 		s->deadline_ns = s->capture_deadline_ns;
 		s->ops->release(s->world);
+		wish = held_wish(s);
 		state = deliver_held(s, STATE_THAWED);
-		if (state == STATE_STOPPING) {
+		if (wish > 0) {
 			s->ops->dismiss_worker(s->world);
-			(void)snap_fail(&s->failure, SNAP_OK, 0, "a signal came first");
+			take_wish(s, wish);
 			log_capture_failed(s);
 		}
 		return state;
@@ -806,7 +853,7 @@ ACTION(act_frozen_worker_died)
 
 ACTION(act_ended_terminate)
 {
-	(void)snap_fail(&s->failure, SNAP_OK, 0, "signal %d came first", e->sig);
+	take_wish(s, e->sig);
 	if (!s->worker_done)
 		log_capture_failed(s);
 	return clean_and_exit(s, 128 + e->sig);
@@ -993,11 +1040,11 @@ ACTION(act_grace_over)
 	return kill_all(s, "the engine did not end in time");
 }
 
-/* the engine hears of it, too; without a grace there is nothing to shorten */
+/* the engine hears of it, too */
 ACTION(act_hurry)
 {
 	tell_engine(s, e->sig);
-	if (!asks_to_end(s, e->sig) || s->deadline_ns == DEADLINE_NEVER)
+	if (!asks_to_end(s, e->sig))
 		return s->state;
 	s->engine_status = 128 + SIGKILL;
 	return kill_all(s, "asked to end for the second time");

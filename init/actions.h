@@ -19,6 +19,7 @@ ACTION(act_mirror);    /* the engine ended by itself: so do we, with its status 
 
 /* wake */
 ACTION(act_abort_wake);
+ACTION(act_resuming_terminate);
 ACTION(act_budget);
 ACTION(act_wake_refused);
 ACTION(act_wake_failed);

@@ -59,6 +59,9 @@ static void answer_state(const struct answers *answers, const char *word, struct
 	json_put_bool(reply, "capturable", options->snapshot && supervisor->capturable);
 	put_capture(supervisor, reply);
 	json_put_uint(reply, "uptime_ms", (clock_now_ns() - supervisor->started_ns) / NS_PER_MS);
+	if (supervisor->asked_to_end_ns > 0)
+		json_put_uint(reply, "asked_to_end_ms",
+			      (clock_now_ns() - supervisor->asked_to_end_ns) / NS_PER_MS);
 	json_put_string(reply, "log_level", log_level_name(log_level_get()));
 	put_command(options, reply);
 }

@@ -268,14 +268,15 @@ static int op_adopt(void *world, pid_t pid, struct snap_error *err)
 	return 0;
 }
 
-static void op_woken(void *world)
+static void op_woken(void *world, bool answers)
 {
 	struct init *init = world;
 
 	init->journal_fd = fd_close(init->journal_fd);
 	stdio_close_ends(&init->stdio);
 	notify_close_engine_end(&init->notify);
-	notify_tell_ready(&init->notify);
+	if (answers)
+		notify_tell_ready(&init->notify);
 }
 
 static pid_t op_engine(void *world)

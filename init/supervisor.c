@@ -74,7 +74,7 @@ static const action_fn table[STATE_MAX_][EVENT_MAX_] = {
 		[EVENT_ASKED_CAPTURE] = act_nothing,
 	},
 	[STATE_RESUMING] = {
-		[EVENT_TERMINATE]   = act_abort_wake,
+		[EVENT_TERMINATE]   = act_resuming_terminate,
 		[EVENT_SIGNAL]      = act_forward,
 		[EVENT_ENGINE_EXIT] = act_wake_engine_died,
 		[EVENT_WORKER_EXIT] = act_wake_worker_died,

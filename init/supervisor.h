@@ -49,7 +49,8 @@ enum supervisor_state {
 	STATE_RECOVERING, /* … a worker makes the stopped tree whole again, if it was not left so */
 	STATE_PROBING,	  /* … then a worker looks whether the engine still works */
 	STATE_CLEANING,	  /* everything below us is killed, then a cold boot or the end */
-	STATE_STOPPING,	  /* the engine was asked to end; grace runs */
+	STATE_STOPPING,	  /* the engine was asked to end; grace runs. Without one it goes on serving
+			   */
 	STATE_LEAVING,	  /* the engine is gone; what it left has the rest of the grace */
 	STATE_KILLING,	  /* grace is over */
 	STATE_DRAINING,	  /* no engine; its last output gets out */
@@ -110,8 +111,8 @@ struct supervisor_ops {
 
 	/* 0: pid is our child, held from now on as the engine */
 	int (*adopt)(void *world, pid_t pid, struct snap_error *err);
-	/* the woken engine answers: it gets its input, upstream is told */
-	void (*woken)(void *world);
+	/* the woken engine stays: it gets its input; if it answers, upstream is told */
+	void (*woken)(void *world, bool answers);
 	pid_t (*engine)(void *world); /* 0: none */
 	void (*signal_engine)(void *world, int sig);
 	/* the journal of the capture says that the stopped tree is not whole: it must not run */
@@ -175,9 +176,11 @@ struct supervisor {
 	 */
 	uint64_t cold_boot_ms;
 	uint64_t capture_deadline_ns;
-	int told_sig;	      /* the last one passed to the engine */
-	uint64_t deadline_ns; /* of the state */
-	bool on_terminal;     /* INT is for the command to judge then: no grace */
+	int told_sig; /* the last one passed to the engine */
+	uint64_t
+		asked_to_end_ns; /* the engine was passed a signal that asks it to; 0: it was not */
+	uint64_t deadline_ns;	 /* of the state */
+	bool on_terminal;	 /* INT is for the command to judge then: no grace */
 
 	struct held_signals held;
 	struct snap_error failure; /* why the cold boot comes, or the capture failed */

@@ -249,7 +249,7 @@ static int await_quiet(struct capture *c, uint64_t deadline_ns, unsigned int pol
 		    deadline_left_ms(deadline_ns) == 0)
 			return 0;
 		if (steps_stopped())
-			return snap_fail_plain(err, SNAP_E_INTERNAL, ECANCELED, "asked to stop");
+			return snap_fail_plain(err, SNAP_E_STOPPED, ECANCELED, "asked to stop");
 		(void)usleep(poll_ms * 1000);
 	}
 }

@@ -71,7 +71,7 @@ int steps_run(const char *table, const struct step *steps, size_t n, void *conte
 		if (r == 0)
 			r = fault_at(table, steps[i].name, err);
 		if (r == 0 && stopped && i + 1 < n)
-			r = snap_fail_plain(err, SNAP_E_INTERNAL, ECANCELED, "asked to stop");
+			r = snap_fail_plain(err, SNAP_E_STOPPED, ECANCELED, "asked to stop");
 		times->dur_ns[i] = clock_now_ns() - start;
 		if (r == 0)
 			continue;

@@ -311,7 +311,7 @@ static void *run_thread(void *arg)
 		if (i == w->units.n / 2)
 			t->result = steps_fault("pages-half", &t->err);
 		if (steps_stopped())
-			t->result = snap_fail_plain(&t->err, SNAP_E_INTERNAL, ECANCELED,
+			t->result = snap_fail_plain(&t->err, SNAP_E_STOPPED, ECANCELED,
 						    "asked to stop");
 		if (t->result == 0)
 			t->result = write_unit(t, i);

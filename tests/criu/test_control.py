@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import socket
 import time
 
@@ -166,6 +167,24 @@ def test_failed_capture_tells_why_and_the_engine_serves(bench, engine):
         capture = state_of(bench, start)["capture"]
         assert capture["result"] == "failed" and capture["why"] in result.stderr
         assert engine.ask(start)
+
+
+def test_engine_that_ignores_its_end_serves_and_is_told_to(bench, programs):
+    """Without a grace nobody ends it: it does not stop, however long ago it was asked to."""
+    engine = engines.with_argv(engines.pyservice(programs), ("--ignore-term",))
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="on-request") as start:
+        answer = engine.ask(start)
+        wait_serving(bench, start)
+        assert "asked_to_end_ms" not in state_of(bench, start)
+        start.signal(signal.SIGTERM)
+        wait_until("the wish", lambda: "asked_to_end_ms" in state_of(bench, start), 10)
+        first = state_of(bench, start)
+        assert first["state"] == "serving" and engine.ask(start) == answer
+        time.sleep(0.05)
+        assert state_of(bench, start)["asked_to_end_ms"] > first["asked_to_end_ms"]
+        assert told(bench, start, "capture")["capture"] == {"result": "done", "snapshot": "gen-1"}
+        assert engine.ask(start) == answer
 
 
 def test_log_level_changes_while_it_runs(bench, engine):

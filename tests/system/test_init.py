@@ -772,6 +772,38 @@ def test_bad_wake_ends_in_one_line_and_a_cold_boot(start, tmp_path, scenario, pl
         assert place == "pid-1" or not is_alive(n["pid"])
 
 
+def test_restored_engine_that_is_not_ready_yet_ends_by_itself(start, tmp_path):
+    """It runs: it gets the TERM, its grace and its say about the exit status, as any engine."""
+    run = start(*snapshot_args(tmp_path, "--grace", "1m"), "--", "false",
+                env={"FAKE_WAKE": "mute", "FAKE_ENGINE": "trap 'echo saved; exit 33' TERM; echo up; "
+                     "while :; do sleep 0.01; done"})
+    run.says("up")
+    run.kill(signal.SIGTERM)
+    assert run.wait() == 33
+    assert run.output().split() == ["up", "saved"]
+    assert run.record("wake.failed")["code"] == "stopped"
+    assert "boot.cold" not in run.events() and "grace.over" not in run.events()
+
+
+def test_restored_engine_that_still_stands_still_gets_its_term(start, tmp_path):
+    """The worker has leave to let it run, and is gone before it does."""
+    run = start(*snapshot_args(tmp_path, "--grace", "1m"), "--", "false",
+                env={"FAKE_WAKE": "stopped", "FAKE_ENGINE": "trap 'exit 33' TERM; kill -9 $$"})
+    run.note("resume")
+    run.kill(signal.SIGTERM)
+    assert run.wait() == 128 + signal.SIGTERM
+    assert "grace.over" not in run.events()
+
+
+def test_wake_that_is_not_wanted_any_more_is_told_as_that(start, tmp_path):
+    run = start(*snapshot_args(tmp_path), "--", "false", env={"FAKE_WAKE": "hangs"})
+    run.note("helper")
+    run.kill(signal.SIGTERM)
+    assert run.wait() == 128 + signal.SIGTERM
+    failed = run.record("wake.failed")
+    assert failed["code"] == "stopped" and "(TERM)" in failed["msg"], failed
+
+
 def test_no_snapshot_is_no_warning(start, tmp_path):
     run = start(*snapshot_args(tmp_path), "--", "true", env={"FAKE_WAKE": "nothing"})
     assert run.wait() == 0
@@ -856,7 +888,7 @@ def test_woken_engine_is_a_child_in_every_respect(start, tmp_path, place):
     os.kill(init, signal.SIGTERM)
     assert run.wait() == 23
     assert "booted" not in run.output()
-    assert {"got": 9, "id": 77}.items() <= next(n for n in run.notes() if "got" in n).items()
+    assert {"got": 10, "id": 77}.items() <= next(n for n in run.notes() if "got" in n).items()
 
 
 def test_woken_engine_reads_the_input_of_this_container(tmp_path):
@@ -972,6 +1004,21 @@ def test_term_while_frozen_waits_for_the_thaw(start, tmp_path):
     assert run.note("asked")
     run.open_gate()
     assert run.wait() == 31
+
+
+@pytest.mark.parametrize("scenario", ["hangs", "done"])
+def test_capture_that_is_not_wanted_any_more_is_told_as_that(start, tmp_path, scenario):
+    run = capture(start, tmp_path, scenario, "--grace", "1m", env={"gate": "1"})
+    run.record("boot.cold")
+    run.says("up")
+    if scenario == "done":
+        run.note("frozen")
+        run.kill(signal.SIGTERM)
+        run.note("asked")
+    run.kill(signal.SIGTERM)
+    assert run.wait() == (137 if scenario == "done" else 31)
+    failed = run.record("capture.failed")
+    assert failed["code"] == "stopped" and "(TERM)" in failed["msg"], failed
 
 
 def test_second_term_while_frozen_kills_at_once(start, tmp_path):
@@ -1117,7 +1164,7 @@ def test_term_before_the_freeze_ends_the_capture_first(start, tmp_path):
     run.note("argv", 1)
     run.says("up")
     assert ends_by_term(run) == 31
-    assert "signal 15" in run.record("capture.failed")["msg"]
+    assert "(TERM)" in run.record("capture.failed")["msg"]
 
 
 def test_capture_that_ends_the_engine(start, tmp_path):

@@ -155,8 +155,9 @@ static int fake_adopt(void *world, pid_t pid, struct snap_error *err)
 	return 0;
 }
 
-static void fake_woken(void *world)
+static void fake_woken(void *world, bool answers)
 {
+	(void)answers;
 	((struct world *)world)->has_input = true;
 }
 
@@ -423,8 +424,7 @@ static void check_invariants(const struct bench *b)
 	    state == STATE_PROBING)
 		assert_false(w->dirty);
 	/* whoever waits for something that may never come has a deadline */
-	if (state != STATE_SERVING && state != STATE_PAUSED && state != STATE_GONE &&
-	    (state != STATE_STOPPING || b->options.grace_ms > 0))
+	if (state != STATE_SERVING && state != STATE_PAUSED && state != STATE_GONE)
 		assert_true(b->s.deadline_ns != DEADLINE_NEVER);
 	if (state == STATE_CLEANING || state == STATE_KILLING)
 		assert_int_equal(w->sweep, SWEEP_ALL);
@@ -435,7 +435,10 @@ static void check_invariants(const struct bench *b)
 	else
 		assert_int_equal(w->sweep, SWEEP_NOTHING);
 	if (state == STATE_SERVING)
-		assert_true(w->signals[SIGTERM] == 0 && b->s.held.bits == 0);
+		assert_true(b->s.held.bits == 0);
+	/* who was asked to end is on the way, if anybody sees to that */
+	if (state == STATE_SERVING && b->options.grace_ms > 0)
+		assert_int_equal(w->signals[SIGTERM], 0);
 	if (state == STATE_GONE)
 		assert_in_range(supervisor_exit_status(&b->s), 0, 255);
 	/* nothing is tried again unless somebody asks for it */
@@ -1175,6 +1178,40 @@ static void test_second_wish_to_end_does_not_wait_for_a_capture(void **state)
 	}
 }
 
+static void test_restored_engine_that_is_asked_to_end_has_its_grace(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	assert_true(go_to(&b, &wake, STATE_RESUMING));
+	happen(&b, EVENT_TERMINATE);
+	in_state(&b, STATE_STOPPING);
+	assert_int_equal(b.world.signals[SIGTERM], 1);
+	/* the worker may not have come to let it run */
+	assert_int_equal(b.world.worker, NO_WORKER);
+	assert_int_equal(b.world.resumes, 1);
+	assert_true(b.world.has_input);
+	happen_with(&b, EVENT_ENGINE_EXIT, 0, EXITED(7));
+	happen(&b, EVENT_CLEAN);
+	happen(&b, EVENT_DRAINED);
+	assert_int_equal(supervisor_exit_status(&b.s), 7);
+	assert_int_equal(b.world.boots, 0);
+
+	/* nothing runs yet */
+	assert_true(go_to(&b, &wake, STATE_WAKING));
+	happen(&b, EVENT_TERMINATE);
+	in_state(&b, STATE_CLEANING);
+	assert_int_equal(b.s.failure.code, SNAP_E_STOPPED);
+
+	/* who is to show that it wakes has not */
+	assert_true(go_to(&b, &wake_to_see, STATE_RESUMING));
+	happen(&b, EVENT_TERMINATE);
+	happen_with(&b, EVENT_ENGINE_EXIT, 0, EXITED(0));
+	happen(&b, EVENT_CLEAN);
+	happen(&b, EVENT_DRAINED);
+	assert_int_equal(supervisor_exit_status(&b.s), 143);
+}
+
 static void test_without_a_grace_every_signal_is_only_passed_on(void **state)
 {
 	static const struct init_options endless = {.grace_ms = NO_GRACE};
@@ -1184,13 +1221,28 @@ static void test_without_a_grace_every_signal_is_only_passed_on(void **state)
 	begin(&b, &endless);
 	for (int i = 1; i <= 3; i++) {
 		happen(&b, EVENT_TERMINATE);
-		in_state(&b, STATE_STOPPING);
+		in_state(&b, STATE_SERVING);
 		assert_int_equal(b.world.signals[SIGTERM], i);
 	}
 	assert_true(b.s.deadline_ns == DEADLINE_NEVER);
+	assert_true(b.s.asked_to_end_ns > 0);
 	happen_with(&b, EVENT_ENGINE_EXIT, 0, EXITED(7));
 	in_state(&b, STATE_DRAINING);
 	assert_int_equal(b.world.sweep, SWEEP_NOTHING);
+
+	/* it serves on, so it may be captured; but nobody has seen the end of its boot */
+	boot_on_request(&b, READY_BY_WORKER);
+	b.options.grace_ms = 0;
+	happen(&b, EVENT_TERMINATE);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.worker, NO_WORKER);
+	assert_int_equal(supervisor_ask_capture(&b.s, NULL), 0);
+	assert_int_equal(b.world.cold_boot_ms, 0);
+	/* … and asked once more, it is not captured */
+	happen(&b, EVENT_TERMINATE);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.s.report.outcome, CAPTURE_FAILED);
+	assert_int_equal(b.s.report.code, SNAP_E_STOPPED);
 }
 
 static void test_what_is_left_has_the_rest_of_the_grace(void **state)
@@ -1323,6 +1375,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_capture_is_not_made_of_what_cannot_wake),
 		cmocka_unit_test(test_second_wish_to_end_shortens_the_grace),
 		cmocka_unit_test(test_second_wish_to_end_does_not_wait_for_a_capture),
+		cmocka_unit_test(test_restored_engine_that_is_asked_to_end_has_its_grace),
 		cmocka_unit_test(test_without_a_grace_every_signal_is_only_passed_on),
 		cmocka_unit_test(test_what_is_left_has_the_rest_of_the_grace),
 		cmocka_unit_test(test_rewritten_signals),
