@@ -1002,8 +1002,24 @@ ACTION(act_unharmed)
 	return serve(s);
 }
 
+/* whole it is, and it cannot answer to us while somebody else stops it as they like */
+static enum supervisor_state serve_traced(struct supervisor *s, pid_t tracer)
+{
+	log_write(
+		LOG_LEVEL_WARN, "engine.traced", (struct log_field[]){LOG_UINT("tracer", tracer)},
+		1,
+		"the engine is traced, so whether it works after the broken capture is not known");
+	s->ops->kill_worker(s->world);
+	s->failure.msg[0] = '\0';
+	return serve(s);
+}
+
 ACTION(act_harmed)
 {
+	pid_t tracer;
+
+	if (s->ops->is_traced(s->world, &tracer))
+		return serve_traced(s, tracer);
 	if (e->type == EVENT_FAILED)
 		return boot_again(s, e->msg->text);
 	if (e->type == EVENT_DEADLINE)

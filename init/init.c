@@ -2,6 +2,7 @@
 #include "init/init.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,6 +16,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/parse.h"
 #include "common/pidref.h"
 #include "common/procfs.h"
 #include "init/answers.h"
@@ -297,6 +299,22 @@ static void op_signal_engine(void *world, int sig)
 	(void)pidref_kill(&init->engine, sig);
 }
 
+/* the root stands for the tree: who debugs it has it as a whole */
+static bool op_is_traced(void *world, pid_t *ret_tracer)
+{
+	const struct init *init = world;
+	struct proc_stat stat;
+	char text[16] = "";
+	int tracer = 0;
+
+	if (procfs_status_field(init->engine.pid, "TracerPid", text, sizeof(text)) < 0 ||
+	    parse_int(text, 0, INT_MAX, &tracer) < 0 || procfs_stat(init->engine.pid, &stat) < 0)
+		return false;
+	*ret_tracer = (pid_t)tracer;
+	/* one from another pid namespace has no number here, but it holds what it stops */
+	return tracer > 0 || stat.state == 't';
+}
+
 static void op_resume_tree(void *world)
 {
 	struct init *init = world;
@@ -369,6 +387,7 @@ static const struct supervisor_ops ops = {
 	.woken = op_woken,
 	.engine = op_engine,
 	.signal_engine = op_signal_engine,
+	.is_traced = op_is_traced,
 	.resume_tree = op_resume_tree,
 	.answer = op_answer,
 	.kill_worker = op_kill_worker,

@@ -115,6 +115,8 @@ struct supervisor_ops {
 	void (*woken)(void *world, bool answers);
 	pid_t (*engine)(void *world); /* 0: none */
 	void (*signal_engine)(void *world, int sig);
+	/* somebody traces it, which no worker of ours does any more; 0: who, cannot be seen */
+	bool (*is_traced)(void *world, pid_t *ret_tracer);
 	/* the journal of the capture says that the stopped tree is not whole: it must not run */
 	bool (*needs_recovery)(void *world);
 	/* it is whole, or was never touched */

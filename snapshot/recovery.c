@@ -8,12 +8,17 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/io.h"
 #include "snapshot/pages/fill.h"
 #include "snapshot/steps.h"
+
+#define TRACER_PATIENCE_MS 30000U /* half of what PID 1 has for all of it */
+#define TRACER_POLL_MS	   50
 
 enum record_kind {
 	RECORD_THREAD = 1,
@@ -180,11 +185,24 @@ static bool is_thread(const struct record_head *head, const struct record_thread
 	return head->bytes >= fixed && head->bytes - fixed == thread->extended_bytes;
 }
 
-static int put_back(const struct record_thread *thread, struct snap_error *err)
+/*
+ * The capture that noted the thread had traced it, so EPERM is not for lack of rights: somebody
+ * else traces it now (who, cannot be seen from within a pid namespace), and may soon have done with
+ * it.
+ */
+static int put_back(const struct record_thread *thread, uint64_t tracer_deadline_ns,
+		    struct snap_error *err)
 {
-	int r = injector_put_back(thread->tid, &thread->registers, thread->mask, thread->extended,
-				  thread->extended_bytes, err);
+	const struct timespec pause = {.tv_nsec = TRACER_POLL_MS * (long)NS_PER_MS};
+	int r;
 
+	for (;;) {
+		r = injector_put_back(thread->tid, &thread->registers, thread->mask,
+				      thread->extended, thread->extended_bytes, err);
+		if (r != -EPERM || deadline_left_ms(tracer_deadline_ns) == 0)
+			break;
+		(void)nanosleep(&pause, NULL);
+	}
 	return r == -ESRCH ? 0 : r;
 }
 
@@ -241,6 +259,7 @@ static int step_threads(void *context, struct snap_error *err)
 	const struct recovery *recovery = context;
 	struct record_head head;
 	union record_body body;
+	uint64_t tracer_deadline_ns = deadline_after_ms(TRACER_PATIENCE_MS);
 	off_t at = 0;
 	int r;
 
@@ -249,7 +268,7 @@ static int step_threads(void *context, struct snap_error *err)
 			continue;
 		if (!is_thread(&head, &body.thread))
 			return fail_damaged(-EUCLEAN, err);
-		r = put_back(&body.thread, err);
+		r = put_back(&body.thread, tracer_deadline_ns, err);
 		if (r < 0)
 			return r;
 	}

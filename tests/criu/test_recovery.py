@@ -16,6 +16,7 @@ import time
 import pytest
 
 from lib import engines
+from lib.processes import traced
 from lib.starts import read_text, status_field, wait_until
 
 STEPS = ("freeze", "evacuate", "dump", "resume", "seal", "verify", "publish")
@@ -362,6 +363,23 @@ def test_generation_is_held_between_the_worker_and_the_recovery(bench):
         recovers(start, engine, before)
         # nobody needs it any more
         assert not [name for name in os.listdir(store) if name.startswith("gen-")]
+        assert start.terminate() in (0, 128 + signal.SIGTERM)
+
+
+def test_recovery_waits_for_a_debugger_to_go(bench):
+    """Its threads cannot have their registers back while somebody else traces them."""
+    engine = heap(bench.programs)
+    store = bench.workplace.store()
+    with held_at_the_drop(bench, engine, store) as start:
+        before = engine_of(start)
+        wait_dropped(start, store)
+        with contextlib.ExitStack() as debugger:
+            with nobody_at_work(start):
+                debugger.enter_context(traced(before[0]))
+            wait_until("the recovery", lambda: start.tools("snapworker"), 10)
+            time.sleep(0.5)
+            assert start.tools("snapworker") and not start.records("engine.harmed"), start.tail()
+        recovers(start, engine, before)
         assert start.terminate() in (0, 128 + signal.SIGTERM)
 
 

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What /proc says about processes that may end at any moment."""
 
+import contextlib
+import ctypes
+import os
 import pathlib
+import signal
 
 
 def stat_of(pid):
@@ -24,3 +28,28 @@ def children_of(pid):
     except OSError:
         return []
     return [int(child) for child in children.split()]
+
+
+PTRACE_SEIZE = 0x4206
+
+
+@contextlib.contextmanager
+def traced(pid):
+    """Every thread of it has a tracer, a process that does nothing else; at the end it has none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    read_end, write_end = os.pipe()
+    tracer = os.fork()
+    if tracer == 0:
+        failed = [tid for tid in os.listdir(f"/proc/{pid}/task")
+                  if libc.ptrace(PTRACE_SEIZE, int(tid), None, None) < 0]
+        os.write(write_end, b"n" if failed else b"y")
+        while True:
+            signal.pause()
+    os.close(write_end)
+    try:
+        assert os.read(read_end, 1) == b"y", "cannot trace it"
+        yield tracer
+    finally:
+        os.close(read_end)
+        os.kill(tracer, signal.SIGKILL)
+        os.waitpid(tracer, 0)

@@ -22,7 +22,7 @@ import pytest
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SOURCE / "tests"))
 
-from lib.processes import children_of, is_alive, stat_of  # noqa: E402
+from lib.processes import children_of, is_alive, stat_of, traced  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("SNAP_BUILD", SOURCE / "build" / "dev"))
 SNAPINIT = str(BUILD / "init" / "snapinit")
@@ -1051,6 +1051,18 @@ def test_tree_that_is_not_whole_runs_only_after_its_recovery(start, tmp_path, sc
     assert is_alive(engine)
     assert ends_by_term(run) == 31
     assert run.events().count("boot.cold") == 1
+
+
+def test_engine_that_a_debugger_holds_is_not_taken_for_harmed(start, tmp_path):
+    run = capture(start, tmp_path, "harms-at-the-gate", probe="failed", env={"gate": "1"})
+    engine = run.note("frozen")
+    with traced(engine) as tracer:
+        run.open_gate()
+        held = run.record("engine.traced")
+        assert held["tracer"] == tracer
+        assert is_alive(engine)
+    assert run.events().count("boot.cold") == 1 and "engine.harmed" not in run.events()
+    assert ends_by_term(run) == 31
 
 
 def test_what_a_worker_gives_to_keep_goes_to_the_recovery_and_no_further(start, tmp_path):

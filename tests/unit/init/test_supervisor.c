@@ -30,8 +30,9 @@ struct world {
 	enum world_worker worker;
 	enum supervisor_sweep sweep;
 	bool draining;
-	bool has_input;	       /* woken */
-	bool dirties;	       /* the capture evacuates: from the freeze on the journal is full */
+	bool has_input; /* woken */
+	bool dirties;	/* the capture evacuates: from the freeze on the journal is full */
+	bool traced;
 	bool kept;	       /* what a recovery reads, by others than the worker */
 	bool dirty;	       /* the tree has holes, and the journal says so */
 	uint64_t cold_boot_ms; /* as the last capture was told */
@@ -176,6 +177,14 @@ static void fake_signal_engine(void *world, int sig)
 	w->signals[sig]++;
 }
 
+static bool fake_is_traced(void *world, pid_t *ret_tracer)
+{
+	const struct world *w = world;
+
+	*ret_tracer = 0;
+	return w->traced;
+}
+
 static void fake_resume_tree(void *world)
 {
 	struct world *w = world;
@@ -248,6 +257,7 @@ static const struct supervisor_ops fake_ops = {
 	.woken = fake_woken,
 	.engine = fake_engine,
 	.signal_engine = fake_signal_engine,
+	.is_traced = fake_is_traced,
 	.resume_tree = fake_resume_tree,
 	.answer = fake_answer,
 	.kill_worker = fake_kill_worker,
@@ -472,6 +482,7 @@ enum twist {
 	TWIST_FAILING_PROBE,
 	TWIST_FAILING_RECOVER,
 	TWIST_FAILING_BOOT,
+	TWIST_TRACED,
 	TWIST_MAX_,
 };
 
@@ -492,6 +503,7 @@ static bool enter_cell(struct bench *b, const struct init_options *mode,
 	w->fail_capture = twist == TWIST_FAILING_CAPTURE;
 	w->fail_probe = twist == TWIST_FAILING_PROBE;
 	w->fail_recover = twist == TWIST_FAILING_RECOVER;
+	w->traced = twist == TWIST_TRACED;
 	w->fail_boot = twist == TWIST_FAILING_BOOT ? 127 : 0;
 	if (twist == TWIST_HELD_TERM) {
 		if (state != STATE_FROZEN && state != STATE_MENDING && state != STATE_RECOVERING)
@@ -812,6 +824,24 @@ static void test_harmed_engine_is_booted_once_more_without_a_capture(void **stat
 	assert_int_equal(b.world.boots, 2);
 	assert_int_equal(b.world.captures, 1);
 	assert_true(b.world.boot_to_be_captured); /* one may still be asked for */
+}
+
+static void test_engine_that_somebody_traces_is_not_taken_for_harmed(void **state)
+{
+	static const enum supervisor_event ways_out[] = {EVENT_FAILED, EVENT_DEADLINE,
+							 EVENT_WORKER_EXIT};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(ways_out); i++) {
+		struct bench b;
+
+		assert_true(go_to(&b, &first_boot, STATE_PROBING));
+		b.world.traced = true;
+		happen(&b, ways_out[i]);
+		in_state(&b, STATE_SERVING);
+		assert_int_equal(b.world.boots, 1);
+		assert_int_equal(b.world.worker, NO_WORKER);
+	}
 }
 
 static void test_tree_with_holes_runs_only_after_its_recovery(void **state)
@@ -1362,6 +1392,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_failed_wake_has_the_exit_status_of_its_reason),
 		cmocka_unit_test(test_signals_wait_for_the_thaw),
 		cmocka_unit_test(test_harmed_engine_is_booted_once_more_without_a_capture),
+		cmocka_unit_test(test_engine_that_somebody_traces_is_not_taken_for_harmed),
 		cmocka_unit_test(test_tree_with_holes_runs_only_after_its_recovery),
 		cmocka_unit_test(test_what_a_recovery_reads_is_kept_until_the_tree_is_whole),
 		cmocka_unit_test(test_tree_that_stays_with_holes_never_runs_again),
