@@ -29,12 +29,18 @@
 struct version {
 	const char *limit_file;
 	const char *usage_file;
-	const char *droppable_key; /* in memory.stat */
+	const char *cache_keys[2]; /* in memory.stat, as the following */
+	const char *held_keys[2];
 };
 
-static const struct version v1 = {"memory.limit_in_bytes", "memory.usage_in_bytes",
-				  "total_inactive_file"};
-static const struct version v2 = {"memory.max", "memory.current", "inactive_file"};
+static const struct version v1 = {"memory.limit_in_bytes",
+				  "memory.usage_in_bytes",
+				  {"total_active_file", "total_inactive_file"},
+				  {"total_dirty", "total_writeback"}};
+static const struct version v2 = {"memory.max",
+				  "memory.current",
+				  {"active_file", "inactive_file"},
+				  {"file_dirty", "file_writeback"}};
 
 /* the number behind key at the start of a line, 0 when there is none */
 static uint64_t find_number(const char *text, const char *key)
@@ -47,6 +53,26 @@ static uint64_t find_number(const char *text, const char *key)
 			return strtoull(line + len + 1, NULL, 10);
 	}
 	return 0;
+}
+
+/*
+ * What the kernel drops before it kills anybody: the page cache of files, read once or often,
+ * mapped or not. Files on a tmpfs and locked pages are on lists of their own and so never among it.
+ * What is still to be written to a disk is there, but not gone before the disk has it: not counted.
+ */
+static uint64_t droppable_bytes(const char *stat, const struct version *version)
+{
+	uint64_t bytes = 0, held = 0;
+
+	for (int i = 0; i < 2; i++) {
+		uint64_t cache = find_number(stat, version->cache_keys[i]);
+		uint64_t waiting = find_number(stat, version->held_keys[i]);
+
+		if (__builtin_add_overflow(bytes, cache, &bytes) ||
+		    __builtin_add_overflow(held, waiting, &held))
+			return 0;
+	}
+	return bytes > held ? bytes - held : 0;
 }
 
 static void apply_group(int fd, const struct version *version, uint64_t *limit, uint64_t *available)
@@ -63,7 +89,7 @@ static void apply_group(int fd, const struct version *version, uint64_t *limit, 
 	    parse_u64(text, &usage) < 0)
 		return;
 	if (io_read_line(fd, "memory.stat", text, sizeof(text)) > 0)
-		droppable = find_number(text, version->droppable_key);
+		droppable = droppable_bytes(text, version);
 	used = usage > droppable ? usage - droppable : 0;
 	if (max < used)
 		*available = 0;
