@@ -23,15 +23,18 @@
 #include "common/procfs.h"
 #include "snapshot/carried.h"
 #include "snapshot/cold_boot.h"
+#include "snapshot/cgroup.h"
 #include "snapshot/criu/kdat.h"
 #include "snapshot/criu/session.h"
 #include "snapshot/evacuate.h"
 #include "snapshot/fingerprint.h"
 #include "snapshot/folder.h"
 #include "snapshot/images.h"
+#include "snapshot/room.h"
 #include "snapshot/task/audit.h"
 #include "snapshot/task/hold.h"
 #include "snapshot/task/inherited.h"
+#include "snapshot/task/residence.h"
 #include "snapshot/task/sockets.h"
 #include "snapshot/task/tree.h"
 #include "snapshot/task/xcomp.h"
@@ -54,6 +57,7 @@ struct capture {
 	struct kdat kdat;
 	struct store store;
 	int gen_fd;
+	uint64_t copies_max; /* bytes of copied files that there is memory for */
 	struct manifest m;
 	bool begun;	/* a generation of ours is in the store */
 	bool announced; /* PID 1 holds signals back */
@@ -268,6 +272,27 @@ static int refuse(const struct audit_report *report, struct snap_error *err)
 	return snap_fail_plain(err, SNAP_E_UNSNAPSHOTABLE, EBUSY, "%s", text);
 }
 
+/* the kernel kills whom it likes where it runs out in the middle: asked while all still run */
+static int check_memory(struct capture *c, struct snap_error *err)
+{
+	struct room_load load = {.store_is_memory = store_is_memory(&c->store)};
+	snap_cleanup_close int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t limit, available, left;
+	struct task_tree tree = {0};
+	int r = root_fd < 0 ? snap_fail(err, SNAP_E_PREFLIGHT, errno, "cannot open '/'")
+			    : task_tree_collect(c->config->root_pid, &tree, err);
+
+	load.stored_bytes = residence_bytes(&tree);
+	task_tree_done(&tree);
+	if (r == 0)
+		r = cgroup_memory(root_fd, &limit, &available, err);
+	if (r == 0)
+		r = room_check(&load, limit, available, &left, err);
+	if (r == 0)
+		c->copies_max = load.store_is_memory ? left : UINT64_MAX;
+	return r;
+}
+
 /* wait for open connections to end; name what CRIU would refuse */
 static int step_quiet(void *context, struct snap_error *err)
 {
@@ -281,7 +306,8 @@ static int step_quiet(void *context, struct snap_error *err)
 		return r;
 	if (!is_acceptable(c, &report))
 		return refuse(&report, err);
-	return store_check_space(&c->store, resident + SPACE_SLACK_BYTES, err);
+	r = store_check_space(&c->store, resident + SPACE_SLACK_BYTES, err);
+	return r < 0 ? r : check_memory(c, err);
 }
 
 static int hold(struct capture *c, struct snap_error *err)
@@ -447,7 +473,7 @@ static int on_notify(const char *script, pid_t pid, void *arg)
 	if (r == 0)
 		r = sockets_listeners(&c->tree, &c->m, &c->notify_err);
 	if (r == 0)
-		r = carried_collect(&c->tree, &c->config->includes, c->gen_fd, &c->m,
+		r = carried_collect(&c->tree, &c->config->includes, c->gen_fd, c->copies_max, &c->m,
 				    &c->notify_err);
 	return r == 0 ? steps_fault("dump-written", &c->notify_err) : r;
 }

@@ -32,6 +32,7 @@ struct collector {
 	int64_t started_ns; /* of the root, CLOCK_REALTIME */
 	dev_t root_dev;
 	uint64_t carried_bytes;
+	uint64_t copies_max; /* that there is memory for */
 };
 
 static int64_t timespec_ns(const struct timespec *ts)
@@ -183,6 +184,11 @@ static int copy_in(struct collector *c, struct manifest_file *entry, const struc
 
 	if (from < 0)
 		return snap_fail(err, SNAP_E_DUMP, -from, "cannot read '%s'", entry->path);
+	if (entry->size > c->copies_max - c->carried_bytes)
+		return snap_fail_plain(err, SNAP_E_PREFLIGHT, ENOMEM,
+				       "memory: none left for a copy of '%s' (%" PRIu64
+				       " bytes) in a store on a tmpfs",
+				       entry->path, entry->size);
 	(void)snprintf(name, sizeof(name), "f-%06zu", (size_t)(entry - c->m->files) + 1);
 	to = openat(c->files_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (to < 0)
@@ -357,11 +363,11 @@ static int collect_folders(struct collector *c, const struct task_tree *tree,
 }
 
 int carried_collect(const struct task_tree *tree, const struct string_list *includes, int gen_fd,
-		    struct manifest *m, struct snap_error *err)
+		    uint64_t copies_max, struct manifest *m, struct snap_error *err)
 {
 	snap_cleanup_close int files_fd = FD_NONE;
 	struct open_files files = {0};
-	struct collector c = {.m = m};
+	struct collector c = {.m = m, .copies_max = copies_max};
 	struct stat root;
 	int r;
 

@@ -17,10 +17,10 @@
  * Note every regular file that the tree has mapped or open into m->files, copy those that must be
  * carried (made or changed since root started, open for writing, on a tmpfs, or listed in
  * includes) into gen_fd/files, and note their folders and those of bound unix sockets in m->dirs.
- * The tree must be stopped.
+ * The tree must be stopped. copies_max: there is memory for so many bytes of copies.
  */
 int carried_collect(const struct task_tree *tree, const struct string_list *includes, int gen_fd,
-		    struct manifest *m, struct snap_error *err);
+		    uint64_t copies_max, struct manifest *m, struct snap_error *err);
 
 /* what carried_put_back() made, newest last */
 struct carried_made {

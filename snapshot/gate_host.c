@@ -20,15 +20,15 @@
 #include "common/parse.h"
 #include "common/procfs.h"
 #include "snapshot/gate_check.h"
+#include "snapshot/room.h"
 #include "snapshot/rule.h"
 
 #ifndef CAP_CHECKPOINT_RESTORE
 #	define CAP_CHECKPOINT_RESTORE 40
 #endif
 
-#define QUOTE_MAX	 80
-#define MIB		 ((uint64_t)1048576)
-#define MEMORY_WORKSPACE (64 * MIB) /* CRIU, the worker and page tables beside the engine */
+#define QUOTE_MAX 80
+#define MIB	  ((uint64_t)1048576)
 
 static const char *const cap_names[] = {
 	"CHOWN",
@@ -207,7 +207,7 @@ void gate_check_memory(struct gate *gate)
 {
 	uint64_t need, free_bytes = gate->here->memory_available;
 
-	if (__builtin_add_overflow(gate->m->resident_bytes, MEMORY_WORKSPACE, &need))
+	if (__builtin_add_overflow(gate->m->resident_bytes, ROOM_WORKSPACE, &need))
 		need = UINT64_MAX;
 	if (need > free_bytes)
 		gate_refuse(gate, "memory: %" PRIu64 " MiB available, %" PRIu64 " MiB needed",

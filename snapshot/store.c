@@ -12,11 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/fd.h"
@@ -449,6 +451,14 @@ int store_check_space(const struct store *store, uint64_t bytes, struct snap_err
 			"store '%s' has %" PRIu64 " MiB free, the snapshot needs %" PRIu64 " MiB",
 			store->path, available / MIB, bytes / MIB + (bytes % MIB != 0));
 	return -ENOSPC;
+}
+
+bool store_is_memory(const struct store *store)
+{
+	struct statfs fs;
+
+	return fstatfs(store->fd, &fs) == 0 &&
+	       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
 bool store_is_writable(const struct store *store)

@@ -84,6 +84,9 @@ int store_finish(struct store *store, const char *name, struct snap_error *err);
 /* -ENOSPC with a message when fewer bytes are free */
 int store_check_space(const struct store *store, uint64_t bytes, struct snap_error *err);
 
+/* does what is written here stay in memory? (tmpfs; what an overlay lies on cannot be seen) */
+bool store_is_memory(const struct store *store);
+
 /* in the store's folder, left by a process that died between making and renaming it */
 bool store_name_is_temporary(const char *name);
 

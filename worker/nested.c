@@ -25,9 +25,9 @@
 #include "common/user_namespace.h"
 #include "snapshot/fingerprint.h"
 #include "snapshot/restore.h"
+#include "snapshot/room.h"
 #include "snapshot/steps.h"
 
-#define MEMORY_SLACK (64ULL << 20)
 #define STOP_LOOK_MS 50U
 /* on top of what a wake may last, which snapinit watches in there */
 #define LIMIT_SLACK_MS 15000U
@@ -58,7 +58,7 @@ static int may_try(const struct manifest *m, struct snap_error *err)
 		return skip(err, "the memory limit is unknown");
 	available = here.memory_available;
 	fingerprint_done(&here);
-	if (available < m->resident_bytes + MEMORY_SLACK)
+	if (available < m->resident_bytes + ROOM_WORKSPACE)
 		return skip(err, "too little memory for a second engine");
 	return 0;
 }
