@@ -187,6 +187,7 @@ struct supervisor {
 	struct held_signals held;
 	struct snap_error failure; /* why the cold boot comes, or the capture failed */
 	bool capture_over;	   /* tried, or not wanted any more */
+	bool has_budget;	   /* of the wake: the worker has told it */
 	bool said_ready;	   /* the engine that runs now, on its descriptor or socket */
 	bool capturable;	   /* … was started such that a snapshot of it can wake */
 	enum supervisor_origin origin;

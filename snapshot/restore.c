@@ -25,6 +25,7 @@
 #include "snapshot/trusted.h"
 
 #define CRIU_LOG_LEVEL 2
+#define CRIU_ANSWER_MS 4000U /* less than any budget, so that it is told by name */
 
 struct restore {
 	const struct restore_config *config;
@@ -113,7 +114,7 @@ static int step_host(void *context, struct snap_error *err)
 	criu_session_use_cache(&c->session, c->kdat.dir_fd);
 	c->result->cache_hit = c->kdat.hit;
 
-	r = criu_session_version(&c->session, deadline_after_ms(5000), err);
+	r = criu_session_version(&c->session, deadline_after_ms(CRIU_ANSWER_MS), err);
 	if (r < 0)
 		return r;
 	free(c->here.criu_version);
@@ -413,9 +414,9 @@ static int step_answer(void *context, struct snap_error *err)
 static const struct step restore_steps[] = {
 	{"criu-start", step_criu_start, undo_criu_start},
 	{"open", step_open, NULL},
+	{"budget", step_budget, NULL},
 	{"host", step_host, NULL},
 	{"gate", step_gate, NULL},
-	{"budget", step_budget, NULL},
 	{"digests-start", step_digests_start, undo_digests_start},
 	{"pages", step_pages, NULL},
 	{"files", step_files, undo_files},

@@ -20,7 +20,7 @@ from lib.starts import read_text, status_field, wait_until
 
 CAPTURE_STEPS = ("rights", "ready", "warm-up", "oracle", "store", "quiet", "freeze", "evacuate",
                  "dump", "resume", "seal", "verify", "publish")
-WAKE_STEPS = ("open", "criu-start", "gate", "budget", "digests-start", "pages", "files", "criu",
+WAKE_STEPS = ("criu-start", "open", "budget", "host", "gate", "digests-start", "pages", "files", "criu",
               "fill", "digests", "resume", "answer")
 FILL_POINTS = ("pages", "files", "criu", "fill-half", "fill", "digests", "resume")
 CAUSES = {"fail": "SNAPINIT_FAULT", "kill": "signal 9|killed|died|ended", "hang": "longer|time|late"}
@@ -126,6 +126,46 @@ def test_wake_that_breaks_at_a_step_ends_in_an_engine(bench, good, full, step, h
             assert_cold_after(start, engine, answer, CAUSES[how])
     with bench.start(store, engine) as start:
         assert start.wait_record("wake.done", "boot.cold")["event"] == "wake.done", start.tail()
+
+
+# who hangs before CRIU is asked to restore -> what is said
+EARLY_HANGS = {
+    "worker": ("over-budget", "has not read the snapshot's manifest within 5 s"),
+    "store": ("over-budget", "has not read the snapshot's manifest within 5 s"),
+    "criu": ("preflight", "CRIU did not answer before its deadline"),
+    "gate": ("over-budget", "the wake took longer than it may"),
+}
+
+
+def put_script(folder, name, text):
+    path = os.path.join(folder, name)
+    with open(path, "w", encoding="ascii") as out:
+        out.write(text)
+    os.chmod(path, 0o755)
+    return path
+
+
+@pytest.mark.parametrize("who", EARLY_HANGS)
+def test_wake_that_hangs_early_costs_seconds_and_not_a_minute(bench, good, who):
+    """No --wake-timeout: what stands in for a limit before the worker tells one."""
+    store, engine, answer = good
+    folder = bench.workplace.folder("hangs")
+    extra, env = [], {}
+    if who == "worker":
+        extra = ["--worker", put_script(folder, "snapworker",
+                                        "#!/bin/sh\n[ $1 = wake ] && kill -STOP $$\n"
+                                        f'exec {bench.programs.snapworker} "$@"\n')]
+    elif who == "criu":
+        extra = ["--criu", put_script(folder, "criu", "#!/bin/sh\nexec sleep 1000\n")]
+    else:
+        env = {"SNAPINIT_FAULT": "wake.open=hang" if who == "store" else "wake.gate=hang"}
+    with bench.start(store, engine, extra=extra, env=env) as start:
+        record = start.wait_record("wake.failed", "wake.refused", "wake.done", seconds=30)
+        assert record["event"] == "wake.failed", start.tail()
+        assert (record["code"], EARLY_HANGS[who][1] in record["msg"]) == (EARLY_HANGS[who][0], True)
+        assert start.wait_record("boot.cold", seconds=30)
+        assert engine.ask(start) == answer
+        assert_one_engine_and_no_tools(start, engine)
 
 
 @pytest.fixture(scope="module")
