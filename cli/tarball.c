@@ -93,7 +93,8 @@ static int pack(const struct opened *opened, const struct target *target,
 		enum archive_compress compress, struct archive_result *ret, struct snap_error *err)
 {
 	struct progress_told told = {.what = "export"};
-	const struct archive_talk talk = {interrupt_watch(), progress_tell, &told};
+	const struct archive_talk talk = {
+		.stop = interrupt_watch(), .progress = progress_tell, .arg = &told};
 	int r;
 
 	/* a reader that has gone is a failure to tell, not a death */

@@ -56,7 +56,8 @@ static int import(const char *from, const char *store, const struct import_optio
 		  struct snap_error *err)
 {
 	struct progress_told told = {.what = "import"};
-	const struct archive_talk talk = {interrupt_watch(), progress_tell, &told};
+	const struct archive_talk talk = {
+		.stop = interrupt_watch(), .progress = progress_tell, .arg = &told};
 	snap_cleanup_close int fd = open_archive(from, err);
 	struct import_result result;
 	char size[OUTPUT_SIZE_MAX];

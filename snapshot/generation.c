@@ -60,6 +60,14 @@ int generation_hold(int gen_fd)
 	return st.st_nlink == 0 ? -ENOENT : 0;
 }
 
+bool generation_is_locked(int gen_fd)
+{
+	snap_cleanup_close int other = openat(gen_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	/* locks belong to what was opened, so our own keeps us out */
+	return other >= 0 && generation_claim(other) < 0;
+}
+
 int generation_claim(int gen_fd)
 {
 	return lock(gen_fd, LOCK_EX);

@@ -8,6 +8,8 @@
  * without such locks nobody is kept from anything.
  */
 
+#include <stdbool.h>
+
 #define GENERATION_PREFIX     "gen-"
 #define GENERATION_NUMBER_MAX 999999999UL
 
@@ -19,6 +21,9 @@ unsigned long generation_number(const char *name);
  * (and whatever descriptor was duplicated from it). -ENOENT when it is being removed or is gone.
  */
 int generation_hold(int gen_fd);
+
+/* is gen_fd, which generation_hold() was called for, really held? Not where there are no locks */
+bool generation_is_locked(int gen_fd);
 
 /* 0 when nobody holds it; then nobody can until gen_fd is closed. -EBUSY when somebody does */
 int generation_claim(int gen_fd);

@@ -29,11 +29,10 @@
 #include "snapshot/manifest.h"
 #include "snapshot/trusted.h"
 
-#define CURRENT_NAME	 "current"
-#define PUBLISH_LEASE_MS 60000U
-#define BEGIN_ATTEMPTS	 16
-#define HOLD_ATTEMPTS	 3
-#define MIB		 ((uint64_t)1048576)
+#define CURRENT_NAME   "current"
+#define BEGIN_ATTEMPTS 16
+#define HOLD_ATTEMPTS  3
+#define MIB	       ((uint64_t)1048576)
 
 bool store_name_is_valid(const char *name)
 {
@@ -239,6 +238,11 @@ int store_take_lease(struct store *store, uint64_t lease_ms, struct snap_error *
 	return r;
 }
 
+void store_give_up_lease(struct store *store)
+{
+	drop_lease(store);
+}
+
 static int make_generation(const struct store *store, const char *name,
 			   char ret_name[STORE_NAME_MAX], struct snap_error *err)
 {
@@ -372,7 +376,8 @@ static int collect_temporary(int dir_fd, const char *name, void *arg)
 	return 0;
 }
 
-/* with the lease nobody makes a generation, so an incomplete one is somebody's wreck */
+/* with the lease nobody makes a generation, or is at work on one without holding it: an incomplete
+ * one that is not held is somebody's wreck */
 static void collect(const struct store *store, const char *current)
 {
 	struct collection collection = {.current = generation_number(current)};

@@ -13,7 +13,8 @@
 
 #include "common/error.h"
 
-#define STORE_NAME_MAX 32 /* "gen-" and digits */
+#define STORE_NAME_MAX	 32	/* "gen-" and digits */
+#define PUBLISH_LEASE_MS 60000U /* is enough to sync and publish */
 
 struct store {
 	int fd; /* the folder, FD_NONE when closed */
@@ -50,6 +51,9 @@ int store_hold_current(const struct store *store, char ret_name[STORE_NAME_MAX],
 
 /* the lease alone, to keep others from making and publishing; store_close() gives it up */
 int store_take_lease(struct store *store, uint64_t lease_ms, struct snap_error *err);
+
+/* before the end of what it was taken for; nothing when it is not held */
+void store_give_up_lease(struct store *store);
 
 /*
  * Take the lease (O_EXCL file with pid, boot id and expiry; an expired one, or one whose holder is

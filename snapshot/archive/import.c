@@ -5,25 +5,37 @@
  * held under the lease, like a capture's; manifest.json is written last, and then it is published
  * as any other. Whoever kills us leaves an unfinished generation, which the next publisher or gc
  * removes.
+ *
+ * Who feeds us may take hours, or stop: the lease is given up while we read. What keeps others from
+ * the half-made generation is the lock on it. Where there are no locks the lease has to do that,
+ * and an input that gives nothing for a minute is the end of it.
  */
 
 #include "snapshot/archive/import.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/io.h"
 #include "snapshot/archive/unpack.h"
+#include "snapshot/generation.h"
 #include "snapshot/manifest_json.h"
 
-#define LEASE_MS	  (2U * 3600 * 1000)
+#define LEASE_MS	  (2U * 3600 * 1000) /* where it is kept */
+#define STALL_MS	  60000
+#define PUBLISH_WAIT_MS	  (5U * 60 * 1000) /* a capture at work has mostly two minutes */
+#define PUBLISH_PAUSE_NS  100000000L
 #define SPACE_SLACK_BYTES ((uint64_t)16 << 20)
 #define DRAIN_BYTES_MAX	  (1U << 20)
+#define DRAIN_WAIT_MS	  1000
 
 struct import {
 	struct unpack unpack;
@@ -60,8 +72,31 @@ static int fill(struct import *import, struct snap_error *err)
 	import->gen_fd = store_hold_generation(&import->store, import->result->generation, err);
 	if (import->gen_fd < 0)
 		return import->gen_fd;
+	if (generation_is_locked(import->gen_fd))
+		store_give_up_lease(&import->store);
+	else
+		import->unpack.stall_ms =
+			import->unpack.talk->stall_ms ? import->unpack.talk->stall_ms : STALL_MS;
 	r = unpack_members(&import->unpack, import->gen_fd, check_space, import, err);
 	return r == 0 ? write_manifest(import, err) : r;
+}
+
+/* somebody may capture just now: all that we have read is worth some waiting */
+static int take_lease(struct import *import, struct snap_error *err)
+{
+	const struct timespec pause = {.tv_nsec = PUBLISH_PAUSE_NS};
+	uint64_t deadline_ns = deadline_after_ms(PUBLISH_WAIT_MS);
+	const atomic_bool *stop = import->unpack.talk->stop;
+	int r = import->store.holds_lease ? 0
+					  : store_take_lease(&import->store, PUBLISH_LEASE_MS, err);
+
+	while (r == -EBUSY && deadline_left_ms(deadline_ns) > 0) {
+		if (stop && atomic_load(stop))
+			return snap_fail_plain(err, SNAP_E_INTERNAL, ECANCELED, "stopped");
+		(void)nanosleep(&pause, NULL);
+		r = store_take_lease(&import->store, PUBLISH_LEASE_MS, err);
+	}
+	return r;
 }
 
 static int make_generation(struct import *import, struct snap_error *err)
@@ -80,6 +115,8 @@ static int make_generation(struct import *import, struct snap_error *err)
 		return r;
 	r = fill(import, err);
 	if (r == 0)
+		r = take_lease(import, err);
+	if (r == 0)
 		r = store_publish(&import->store, result->generation, err);
 	if (r < 0)
 		store_abort(&import->store, result->generation);
@@ -90,10 +127,12 @@ static int make_generation(struct import *import, struct snap_error *err)
 /* padding behind the archive's end: who writes into a pipe shall not die of it */
 static void drain(const struct unpack *u)
 {
+	struct pollfd pfd = {.fd = u->from, .events = POLLIN};
 	size_t left = DRAIN_BYTES_MAX;
 	ssize_t n = 1;
 
-	while (n > 0 && left > 0) {
+	/* who has nothing more to give may keep the pipe open for as long as they like */
+	while (n > 0 && left > 0 && poll(&pfd, 1, DRAIN_WAIT_MS) > 0) {
 		n = read(u->from, u->buf, left < PAGES_CHUNK_MAX ? left : PAGES_CHUNK_MAX);
 		left -= n > 0 ? (size_t)n : 0;
 	}

@@ -19,6 +19,8 @@ struct archive_talk {
 	const atomic_bool *stop; /* -ECANCELED soon after it is true; may be NULL */
 	void (*progress)(void *arg, uint64_t done, uint64_t total); /* bytes of members; or NULL */
 	void *arg;
+	int stall_ms; /* import, where the lease is kept: the input may give nothing for so long; 0:
+			 60 s */
 };
 
 struct archive_result {

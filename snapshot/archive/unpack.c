@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,17 +30,34 @@ static bool is_stopped(const struct unpack *u)
 	return u->talk->stop && atomic_load(u->talk->stop);
 }
 
+/* 0, ETIMEDOUT when nothing came; a signal only makes it look again */
+static int await_input(const struct unpack *u)
+{
+	struct pollfd pfd = {.fd = u->from, .events = POLLIN};
+	int r = 1;
+
+	while (u->stall_ms > 0 && !is_stopped(u)) {
+		r = poll(&pfd, 1, u->stall_ms);
+		if (r >= 0 || errno != EINTR)
+			break;
+	}
+	return r == 0 ? ETIMEDOUT : 0;
+}
+
 static la_ssize_t on_read(struct archive *tar, void *arg, const void **ret)
 {
 	struct unpack *u = arg;
-	ssize_t n;
+	ssize_t n = 0;
 
 	*ret = u->read_buf;
-	do {
-		n = is_stopped(u) ? 0 : read(u->from, u->read_buf, READ_BYTES);
-	} while (n < 0 && errno == EINTR && !is_stopped(u));
-	if (is_stopped(u) || n < 0) {
-		u->errnum = is_stopped(u) ? ECANCELED : errno;
+	u->errnum = await_input(u);
+	if (u->errnum == 0) {
+		do {
+			n = is_stopped(u) ? 0 : read(u->from, u->read_buf, READ_BYTES);
+		} while (n < 0 && errno == EINTR && !is_stopped(u));
+		u->errnum = is_stopped(u) ? ECANCELED : n < 0 ? errno : 0;
+	}
+	if (u->errnum != 0) {
 		archive_set_error(tar, u->errnum, "%s", strerror(u->errnum));
 		return -1;
 	}
@@ -65,6 +83,12 @@ static int fail_read(const struct unpack *u, struct snap_error *err)
 
 	if (u->errnum == ECANCELED)
 		return snap_fail_plain(err, SNAP_E_INTERNAL, ECANCELED, "stopped");
+	if (u->errnum == ETIMEDOUT)
+		return snap_fail_plain(
+			err, SNAP_E_PREFLIGHT, ETIMEDOUT,
+			"the input stalled: nothing came for %d s, and without locks "
+			"on this file system others wait for the store",
+			u->stall_ms / 1000);
 	if (u->errnum != 0)
 		return snap_fail(err, SNAP_E_INTERNAL, u->errnum, "cannot read the archive");
 	if (archive_errno(u->tar) == ENOMEM)
@@ -343,6 +367,10 @@ static int open_tar(struct unpack *u, struct snap_error *err)
 	    archive_read_support_format_tar(u->tar) != ARCHIVE_OK ||
 	    archive_read_open(u->tar, u, NULL, on_read, NULL) != ARCHIVE_OK)
 		return fail_read(u, err);
+	/* the last one stands for the bytes as they came; libarchive goes on as long as it finds
+	 * one */
+	if (archive_filter_count(u->tar) > 2)
+		return REFUSE(err, "the archive is compressed more than once");
 	return 0;
 }
 

@@ -14,7 +14,8 @@
 
 struct unpack {
 	int from;
-	int errnum; /* why the last read failed */
+	int errnum;   /* why the last read failed */
+	int stall_ms; /* the input may give nothing for so long; 0: for ever */
 	const struct archive_talk *talk;
 	struct archive *tar;
 	struct archive_result result;
