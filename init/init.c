@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,16 +45,18 @@
 #define PRIORITY_SIGNALS (-10)
 #define PRIORITY_CONTROL 0
 
-#define MESSAGES_MAX	  16   /* of the worker, per turn */
-#define WORKER_RETIRE_MS  5000 /* from its last word to KILL */
-#define WORKER_DISMISS_MS 1000 /* to take back what it has half made */
-#define WORKER_HANG_UP_MS 1000 /* from the end of its socket to KILL */
-#define SWEEP_PATIENCE_MS 2000 /* for a CRIU that takes itself out of the tree, to KILL */
-#define SWEEP_AGAIN_MS	  50   /* a sweep is repeated at every death; this is for a lost one */
-#define DRAIN_STALL_MS	  2000
+#define SNAPSHOT_NOFILE_MIN 32U	 /* descriptors: PID 1 itself has up to 25 */
+#define MESSAGES_MAX	    16	 /* of the worker, per turn */
+#define WORKER_RETIRE_MS    5000 /* from its last word to KILL */
+#define WORKER_DISMISS_MS   1000 /* to take back what it has half made */
+#define WORKER_HANG_UP_MS   1000 /* from the end of its socket to KILL */
+#define SWEEP_PATIENCE_MS   2000 /* for a CRIU that takes itself out of the tree, to KILL */
+#define SWEEP_AGAIN_MS	    50	 /* a sweep is repeated at every death; this is for a lost one */
+#define DRAIN_STALL_MS	    2000
 
 struct init {
 	const struct init_options *options;
+	rlim_t snapshot_off; /* so few descriptors: no snapshots. 0: enough */
 	struct loop loop;
 	struct signals signals;
 	struct loop_source signals_source;
@@ -695,6 +698,12 @@ static int set_up(struct init *init, struct snap_error *err)
 		(struct log_field[]){LOG_UINT("pid", getpid()), LOG_TEXT("version", SNAP_VERSION)},
 		2, "snapinit starts '%s'", options->pause ? "nothing" : options->argv[0]);
 
+	if (init->snapshot_off)
+		log_warn(
+			"snapshot.off",
+			"RLIMIT_NOFILE is %llu: no wake and no capture with less than %u descriptors "
+			"(remedy: --ulimit nofile)",
+			(unsigned long long)init->snapshot_off, SNAPSHOT_NOFILE_MIN);
 	r = signals_init(&init->signals, options->job_control);
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot take over the signals");
@@ -741,15 +750,36 @@ static void tear_down(struct init *init)
 	}
 }
 
-int init_run(const struct init_options *options)
+/*
+ * With a snapshot PID 1 has twice as many descriptors as without. Who has not so many is to get
+ * the engine all the same, unless it was told that it is about the snapshot.
+ */
+static bool is_short_of_descriptors(const struct init_options *options, struct rlimit *ret)
+{
+	return options->snapshot && !options->fallback_none && !options->exit_when_ready &&
+	       options->capture != CAPTURE_EXIT && getrlimit(RLIMIT_NOFILE, ret) == 0 &&
+	       ret->rlim_cur < SNAPSHOT_NOFILE_MIN;
+}
+
+int init_run(const struct init_options *wanted)
 {
 	/* too big for a stack, and there is one of it */
 	static struct init init;
+	static struct init_options own;
+	const struct init_options *options = &own;
+	struct rlimit nofile;
+	bool is_short = is_short_of_descriptors(wanted, &nofile);
 	struct snap_error err = {.code = SNAP_OK};
 	int status = STATUS_OWN_FAILURE;
 
+	own = *wanted;
+	if (is_short) {
+		own.snapshot = NULL;
+		own.capture = CAPTURE_NEVER;
+	}
 	init = (struct init){
 		.options = options,
+		.snapshot_off = is_short ? nofile.rlim_cur : 0,
 		.loop.epoll_fd = FD_NONE,
 		.signals.fd = FD_NONE,
 		.notify = {.fd = FD_NONE, .engine_end = FD_NONE, .up_fd = FD_NONE},

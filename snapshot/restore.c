@@ -47,6 +47,7 @@ struct restore {
 	atomic_bool thread_stop; /* the attempt has failed: nobody wants the rest */
 	int thread_result;
 	struct snap_error thread_err;
+	bool has_semaphore;
 	sem_t state_checked; /* what CRIU interprets is: thread_state says how it went */
 	int thread_state;
 };
@@ -199,6 +200,7 @@ static int step_digests_start(void *context, struct snap_error *err)
 
 	if (sem_init(&c->state_checked, 0, 0) < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot start a thread");
+	c->has_semaphore = true;
 	r = pthread_create(&c->thread, NULL, verify_images, c);
 
 	if (r != 0)
@@ -448,6 +450,9 @@ int restore_run(const struct restore_config *config, struct restore_result *ret,
 	r = steps_run("wake", restore_steps, ARRAY_LEN(restore_steps), &c, &ret->times, err);
 	ret->snapshot_bytes = c.m.snapshot_bytes;
 	ret->cold_boot_ms = c.m.cold_boot_ms;
+	/* the thread is joined in any case: it may post until then */
+	if (c.has_semaphore)
+		(void)sem_destroy(&c.state_checked);
 	criu_session_close(&c.session);
 	carried_made_done(&c.made);
 	page_map_done(&c.pages);

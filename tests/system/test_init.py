@@ -9,6 +9,7 @@ import os
 import pathlib
 import pty
 import re
+import resource
 import select
 import signal
 import socket
@@ -487,6 +488,31 @@ ENGINE = "echo out; echo err >&2; read line; echo got $line"
 
 def snapshot_args(tmp_path, *more):
     return ["--snapshot", str(tmp_path), "--worker", WORKER, *more]
+
+
+@pytest.mark.parametrize("count", [8, 12, 16, 20, 31])
+@pytest.mark.parametrize("capture", ["never", "first-boot", "on-request"])
+def test_few_descriptors_cost_the_snapshot_and_not_the_engine(start, tmp_path, count, capture):
+    """With a snapshot PID 1 has more of them than this, and gave up or waited for ten seconds."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+    run = start(*snapshot_args(tmp_path, "--capture", capture), "--", "sh", "-c", "ulimit -n; exit 5",
+                env={"FAKE_WAKE": "done"}, preexec=limit)
+    assert run.wait() == 5, run.errors()
+    assert run.output() == f"{count}\n"
+    events = run.events()
+    assert events.count("snapshot.off") == 1 and events.count("boot.cold") == 1, events
+    assert f"RLIMIT_NOFILE is {count}" in run.errors()
+    assert not [name for name in events if name.startswith(("wake.", "capture.", "clean."))], events
+
+
+def test_few_descriptors_fail_who_wants_the_snapshot(start, tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12))
+
+    run = start(*snapshot_args(tmp_path, "--fallback", "none"), "--", "true", preexec=limit)
+    assert run.wait() == 125 and "Too many open files" in run.errors()
 
 
 class Sink:
