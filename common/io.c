@@ -135,6 +135,42 @@ ssize_t io_read_line(int dir_fd, const char *path, char *buf, size_t size)
 	return n;
 }
 
+enum snap_code io_write_code(int errnum, enum snap_code otherwise)
+{
+	switch (errnum) {
+	case EROFS:
+	case EACCES:
+	case EPERM:
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return SNAP_E_PREFLIGHT;
+	default:
+		return otherwise;
+	}
+}
+
+static const char *write_remedy(int errnum)
+{
+	switch (errnum) {
+	case ENOSPC:
+		return " (remedy: more space on its file system)";
+	case EDQUOT:
+		return " (remedy: a larger quota)";
+	case EFBIG:
+		return " (remedy: a larger RLIMIT_FSIZE, ulimit -f)";
+	default:
+		return "";
+	}
+}
+
+int io_fail_write(struct snap_error *err, enum snap_code otherwise, int errnum, const char *name)
+{
+	return snap_fail_plain(err, io_write_code(errnum, otherwise), errnum,
+			       "cannot write '%s': %s%s", name, strerror(errnum),
+			       write_remedy(errnum));
+}
+
 int io_replace_file(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
 		    struct snap_error *err)
 {
@@ -149,7 +185,7 @@ int io_replace_file(int dir_fd, const char *path, const void *data, size_t size,
 	(void)unlinkat(dir_fd, tmp, 0);
 	fd = openat(dir_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 	if (fd < 0)
-		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot create '%s'", tmp);
+		return io_fail_write(err, SNAP_E_INTERNAL, errno, path);
 
 	r = io_write_full(fd, data, size);
 	if (r == 0 && fsync(fd) < 0)
@@ -158,11 +194,11 @@ int io_replace_file(int dir_fd, const char *path, const void *data, size_t size,
 		r = -errno;
 	if (r < 0) {
 		(void)unlinkat(dir_fd, tmp, 0);
-		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot write '%s'", path);
+		return io_fail_write(err, SNAP_E_INTERNAL, -r, path);
 	}
 	if (dir_fd >= 0 && fsync(dir_fd) < 0 && errno != EINVAL)
-		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot sync the folder of '%s'",
-				 path);
+		return snap_fail(err, io_write_code(errno, SNAP_E_INTERNAL), errno,
+				 "cannot sync the folder of '%s'", path);
 	return 0;
 }
 
@@ -199,7 +235,8 @@ int io_copy_fd(int from, int to, uint64_t size, struct snap_error *err)
 			return 0;
 		r = io_write_full(to, buf, (size_t)n);
 		if (r < 0)
-			return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot write");
+			return snap_fail(err, io_write_code(-r, SNAP_E_INTERNAL), -r,
+					 "cannot write");
 		done += (uint64_t)n;
 	}
 	return 0;

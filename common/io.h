@@ -37,6 +37,15 @@ int io_read_file(int dir_fd, const char *path, size_t max, char **ret_buf, size_
  */
 ssize_t io_read_line(int dir_fd, const char *path, char *buf, size_t size);
 
+/*
+ * Which code a write that failed has: what the place refuses (full, over a quota or a file-size
+ * limit, read-only) is its owner's to cure, SNAP_E_PREFLIGHT; else `otherwise`.
+ */
+enum snap_code io_write_code(int errnum, enum snap_code otherwise);
+
+/* "cannot write 'name'", why, and what helps; -errnum */
+int io_fail_write(struct snap_error *err, enum snap_code otherwise, int errnum, const char *name);
+
 /* temporary in the same directory, fsync, rename, fsync of the directory; mode as given */
 int io_replace_file(int dir_fd, const char *path, const void *data, size_t size, mode_t mode,
 		    struct snap_error *err);

@@ -39,21 +39,6 @@ bool store_name_is_valid(const char *name)
 	return generation_number(name) != 0;
 }
 
-/* what the place refuses is its owner's to cure, anything else is ours */
-static enum snap_code write_code(int errnum)
-{
-	switch (errnum) {
-	case EROFS:
-	case EACCES:
-	case EPERM:
-	case ENOSPC:
-	case EDQUOT:
-		return SNAP_E_PREFLIGHT;
-	default:
-		return SNAP_E_INTERNAL;
-	}
-}
-
 /* O_NOFOLLOW looks at the last component only when no slash comes behind it */
 static int copy_path(struct store *store, const char *path)
 {
@@ -90,8 +75,8 @@ int store_open(struct store *store, const char *path, bool create, struct snap_e
 	fd = open_folder(store->path);
 	if (fd == -ENOENT && create) {
 		if (mkdir(store->path, 0700) < 0 && errno != EEXIST)
-			return snap_fail(err, write_code(errno), errno, "cannot make store '%s'",
-					 store->path);
+			return snap_fail(err, io_write_code(errno, SNAP_E_INTERNAL), errno,
+					 "cannot make store '%s'", store->path);
 		fd = open_folder(store->path);
 	}
 	if (fd == -ENOENT)
@@ -265,9 +250,9 @@ static int make_generation(const struct store *store, const char *name,
 		if (errno != EEXIST || name)
 			break;
 	}
-	return snap_fail(err, errno == EEXIST ? SNAP_E_USAGE : write_code(errno), errno,
-			 "cannot make generation '%s' in '%s'", name ? name : free_name,
-			 store->path);
+	return snap_fail(
+		err, errno == EEXIST ? SNAP_E_USAGE : io_write_code(errno, SNAP_E_INTERNAL), errno,
+		"cannot make generation '%s' in '%s'", name ? name : free_name, store->path);
 }
 
 int store_begin(struct store *store, const char *name, uint64_t lease_ms,
@@ -323,7 +308,8 @@ static int sync_generation(const struct store *store, const char *name, struct s
 	if (r == 0 && fsync(store->fd) < 0 && errno != EINVAL)
 		r = -errno;
 	if (r < 0)
-		return snap_fail(err, write_code(-r), -r, "cannot sync generation '%s'", name);
+		return snap_fail(err, io_write_code(-r, SNAP_E_INTERNAL), -r,
+				 "cannot sync generation '%s'", name);
 	return 0;
 }
 

@@ -81,6 +81,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	(void)signal(SIGTERM, on_term);
+	/* a file that may not grow is an error to tell, not a death */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	for (int fd = WORKER_FD_SOCKET; fd <= WORKER_FD_LAST; fd++)
 		(void)fd_set_cloexec(fd, true);
 	return job->run(&options, &err);

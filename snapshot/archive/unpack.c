@@ -216,12 +216,6 @@ static int make_file(int gen_fd, const char *name, struct snap_error *err)
 	return fd < 0 ? -EIO : fd;
 }
 
-static int fail_write(const char *name, int r, struct snap_error *err)
-{
-	return snap_fail(err, r == -ENOSPC || r == -EDQUOT ? SNAP_E_PREFLIGHT : SNAP_E_INTERNAL, -r,
-			 "cannot write '%s'", name);
-}
-
 static int unpack_member(struct unpack *u, int gen_fd, const struct member *member,
 			 struct snap_error *err)
 {
@@ -247,7 +241,7 @@ static int unpack_member(struct unpack *u, int gen_fd, const struct member *memb
 		digest_add(&digest, u->buf, want);
 		r = io_write_full(fd, u->buf, want);
 		if (r < 0)
-			return fail_write(member->name, r, err);
+			return io_fail_write(err, SNAP_E_INTERNAL, -r, member->name);
 		left -= want;
 	}
 	digest_end(&digest, hex);
@@ -293,11 +287,11 @@ static int unpack_chunks(struct unpack *u, int fd, const size_t *order, size_t n
 		}
 		r = io_pwrite_full(fd, u->buf, chunk->stored_bytes, chunk->offset);
 		if (r < 0)
-			return fail_write(PAGES_DATA_NAME, r, err);
+			return io_fail_write(err, SNAP_E_INTERNAL, -r, PAGES_DATA_NAME);
 		at = chunk->offset + chunk->stored_bytes;
 	}
 	if (ftruncate(fd, (off_t)u->map.data_bytes) < 0)
-		return fail_write(PAGES_DATA_NAME, -errno, err);
+		return io_fail_write(err, SNAP_E_INTERNAL, errno, PAGES_DATA_NAME);
 	return skip(u, u->map.data_bytes - at, err);
 }
 

@@ -60,17 +60,18 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	const char *const args[] = {"swrk", number, NULL};
 	int pair[2], r;
 	unsigned int n = 4;
-	sigset_t pipe_only = {0};
+	sigset_t ignored = {0};
 	struct process_spec spec = {
 		.close_fds = true,
 		.death_signal = start->outlives_us ? 0 : SIGKILL,
-		.ignored = start->outlives_us ? &pipe_only : NULL,
+		.ignored = start->outlives_us ? &ignored : NULL,
 		.prepare = prepare_child,
 		.prepare_arg = &runtime_fd,
 	};
 
-	(void)sigemptyset(&pipe_only);
-	(void)sigaddset(&pipe_only, SIGPIPE);
+	(void)sigemptyset(&ignored);
+	(void)sigaddset(&ignored, SIGPIPE);
+	(void)sigaddset(&ignored, SIGXFSZ); /* it then says which file */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot make a socket pair");
 	ours = pair[0];

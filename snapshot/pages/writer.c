@@ -295,7 +295,7 @@ static int write_unit(struct writer_thread *t, size_t i)
 		.flags = chunk_flags(w, unit, (size_t)bytes),
 	};
 	r = store_chunk(t, &out->chunk);
-	return r < 0 ? snap_fail(&t->err, SNAP_E_DUMP, -r, "cannot write " PAGES_DATA_NAME) : 0;
+	return r < 0 ? io_fail_write(&t->err, SNAP_E_DUMP, -r, PAGES_DATA_NAME) : 0;
 }
 
 static void *run_thread(void *arg)
@@ -404,7 +404,7 @@ static int open_data(struct writer *w, int gen_fd, struct snap_error *err)
 	/* the engine stands still for a copy into the page cache, not for a disk */
 	w->data_fd = openat(gen_fd, PAGES_DATA_NAME, flags, 0600);
 	if (w->data_fd < 0)
-		return snap_fail(err, SNAP_E_DUMP, errno, "cannot make " PAGES_DATA_NAME);
+		return io_fail_write(err, SNAP_E_DUMP, errno, PAGES_DATA_NAME);
 	return 0;
 }
 
@@ -436,7 +436,7 @@ int pages_write(struct pages_plan *plan, int gen_fd, const struct pages_write_op
 	if (r == 0)
 		r = collect_chunks(&w, err);
 	if (r == 0 && ftruncate(w.data_fd, (off_t)w.placement.end) < 0)
-		r = snap_fail(err, SNAP_E_DUMP, errno, "cannot size " PAGES_DATA_NAME);
+		r = io_fail_write(err, SNAP_E_DUMP, errno, PAGES_DATA_NAME);
 	for (unsigned int i = 0; i < PAGES_THREADS_MAX; i++)
 		page_map_done(&w.threads[i].found);
 	*ret = w.result;

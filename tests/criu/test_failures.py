@@ -8,6 +8,7 @@ a snapshot.
 import os
 import random
 import re
+import resource
 import signal
 import stat
 import time
@@ -305,6 +306,27 @@ def test_disk_that_is_too_small_is_told_before_the_freeze(bench, small_store):
         start.wait_record("capture.failed", "capture.done")
         assert_capture_failed(start, engine, answer, "space|MiB|full")
         assert not [name for name in os.listdir(small_store) if name.startswith("gen-")]
+
+
+@pytest.mark.parametrize("words, cause", [
+    ("--pages auto", "cannot write 'pages.dat': File too large .remedy: .*ulimit -f"),
+    ("--pages off", "CRIU dump failed: .*(File too large|pages-1.img)")])
+def test_limit_of_a_files_size_is_told(bench, words, cause):
+    """The signal that comes with it (SIGXFSZ) would kill the worker, or CRIU in mid-dump."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    engine = engines.heap_engine(bench.programs, 8009, "--heap", "24M")
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="first-boot", extra=words.split(),
+                     prepare=limit) as start:
+        answer = engine.ask(start)
+        record = start.wait_record("capture.failed", "capture.done")
+        assert_capture_failed(start, engine, answer, cause)
+        if words == "--pages auto":
+            assert record["code"] == "preflight", record
+        assert not start.records("engine.harmed")
+    assert_store_serves(bench, store, engine, answer)
 
 
 def test_disk_that_fills_in_mid_dump(bench, small_store):

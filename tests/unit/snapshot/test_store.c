@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -545,6 +547,94 @@ static void test_read_only_store_is_read_and_not_written(void **state)
 	assert_int_equal(r, 0);
 }
 
+/* fill the rest of the file system that dir_fd lies on */
+static int fill_disk(int dir_fd)
+{
+	static const char page[4096];
+	int fd = openat(dir_fd, "rest", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	while (write(fd, page, sizeof(page)) > 0)
+		;
+	return close(fd);
+}
+
+static int publish_without_room(struct store *store, int (*take_room)(int dir_fd), int errnum,
+				const char *told)
+{
+	struct snap_error err = {0};
+	char name[STORE_NAME_MAX], path[64];
+	int fd;
+
+	if (store_begin(store, NULL, LEASE_MS, name, NULL) < 0)
+		return 10;
+	(void)snprintf(path, sizeof(path), "%s/manifest.json", name);
+	fd = openat(store->fd, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || close(fd) < 0 || take_room(store->fd) < 0)
+		return 11;
+	if (store_publish(store, name, &err) != -errnum)
+		return 12;
+	return err.code == SNAP_E_PREFLIGHT && strcmp(err.msg, told) == 0 ? 0 : 13;
+}
+
+static int use_full(void *arg)
+{
+	struct fixture *f = arg;
+	struct store store;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", f->path, "tmpfs", 0, "size=64k,mode=0700") < 0)
+		return 77;
+	if (store_open(&store, f->path, true, NULL) < 0)
+		return 1;
+	return publish_without_room(&store, fill_disk, ENOSPC,
+				    "cannot write 'current': No space left on device (remedy: more "
+				    "space on its file system)");
+}
+
+static void test_full_disk_is_told_with_its_remedy(void **state)
+{
+	struct fixture f;
+	int r;
+
+	(void)state;
+	fixture_init(&f);
+	r = sandbox_run(0, use_full, &f);
+	fixture_done(&f);
+	if (r == 77) {
+		print_message("SKIP: no right to mount\n");
+		skip();
+	}
+	assert_int_equal(r, 0);
+}
+
+static int limit_files(int dir_fd)
+{
+	const struct rlimit limit = {3, 3};
+
+	(void)dir_fd;
+	(void)signal(SIGXFSZ, SIG_IGN); /* as snapworker has it */
+	return setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+static int use_limited(void *arg)
+{
+	struct fixture *f = arg;
+
+	return publish_without_room(&f->store, limit_files, EFBIG,
+				    "cannot write 'current': File too large (remedy: a larger "
+				    "RLIMIT_FSIZE, ulimit -f)");
+}
+
+static void test_file_size_limit_is_told_with_its_remedy(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f);
+	assert_int_equal(sandbox_run(0, use_limited, &f), 0);
+	fixture_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -568,6 +658,8 @@ int main(void)
 		cmocka_unit_test(test_published_files_are_private),
 		cmocka_unit_test(test_space_is_compared_in_bytes),
 		cmocka_unit_test(test_read_only_store_is_read_and_not_written),
+		cmocka_unit_test(test_full_disk_is_told_with_its_remedy),
+		cmocka_unit_test(test_file_size_limit_is_told_with_its_remedy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
