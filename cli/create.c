@@ -13,6 +13,7 @@
 #include "cli/container.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/runtime_dir.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/parse.h"
@@ -24,6 +25,8 @@
 struct words {
 	const char **items;
 	size_t n;
+	const char **control; /* the value of --control, to be filled in */
+	const char *command;
 };
 
 static void add(struct words *words, const char *word)
@@ -69,6 +72,9 @@ static int make_argv(const struct create_spec *spec, const char *generation,
 	add_option(ret, "--criu", spec->place.criu);
 	add_option(ret, "--log-level", spec->place.log_level);
 	add_option(ret, "--log-format", "json");
+	add_option(ret, "--control", "none");
+	ret->control = &ret->items[ret->n - 1];
+	ret->command = engine->command[0];
 	add(ret, "--");
 	for (size_t i = 0; i < n; i++)
 		add(ret, engine->command[i]);
@@ -141,12 +147,19 @@ static int start_and_attend(const struct create_place *place, const struct words
 			    uint64_t deadline_ns, struct attend *attend, struct outcome *ret,
 			    struct progress_growth *growth, int *ret_status, struct snap_error *err)
 {
+	struct runtime_dir dir = RUNTIME_DIR_NONE;
 	struct pidref init = PIDREF_NONE;
 	struct relay relay;
-	int r = start(place, argv, attend, &relay, &init, err);
+	int r;
 
-	if (r < 0)
+	/* nobody misses a container of ours because it cannot be asked */
+	if (runtime_dir_claim(NULL, argv->command, place->user, &dir, NULL) == 0)
+		*argv->control = dir.socket;
+	r = start(place, argv, attend, &relay, &init, err);
+	if (r < 0) {
+		runtime_dir_release(&dir);
 		return r;
+	}
 	ret->pid_ns = pid_namespace(init.pid);
 	attend->ended_by = 0;
 	/* not before the container is there: it is made by a fork, which wants no threads */
@@ -155,6 +168,7 @@ static int start_and_attend(const struct create_place *place, const struct words
 	r = attend_wait(attend, &init, &relay, deadline_ns, ret_status);
 	progress_stop();
 	pidref_done(&init);
+	runtime_dir_release(&dir);
 	ret->news = relay.news;
 	if (r < 0 && r != -ETIMEDOUT)
 		(void)snap_fail(err, SNAP_E_INTERNAL, -r, "cannot attend the container");

@@ -56,7 +56,8 @@ static int wait_for_end(const struct capture_options *options, json_t **ret, str
 	for (;;) {
 		char text[CONTROL_TEXT_MAX];
 
-		if (control_ask(&options->target, "state", ret, err) < 0)
+		if (control_ask(&options->target, "state", deadline_after_ms(CONTROL_PATIENCE_MS),
+				ret, err) < 0)
 			return -EIO;
 		if (is_over(*ret))
 			return 0;
@@ -98,7 +99,8 @@ int verb_capture(const struct verb *verb, int argc, char **argv, struct snap_err
 
 	if (next < 0)
 		return next == VERB_HELPED ? 0 : VERB_FAILED;
-	if (control_ask(&options.target, "capture", &answer, err) < 0)
+	if (control_ask(&options.target, "capture", deadline_after_ms(CONTROL_PATIENCE_MS), &answer,
+			err) < 0)
 		return VERB_FAILED;
 	if (options.no_wait && options.common.json)
 		return output_json(answer, err) < 0 ? VERB_FAILED : 0;

@@ -5,6 +5,7 @@
 #include "cli/control_client.h"
 #include "cli/output.h"
 #include "cli/verbs.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 struct log_level_options {
@@ -35,7 +36,8 @@ int verb_log_level(const struct verb *verb, int argc, char **argv, struct snap_e
 		       VERB_FAILED;
 	(void)snprintf(question, sizeof(question), "log-level%s%s", word ? " " : "",
 		       word ? word : "");
-	if (control_ask(&options.target, question, &answer, err) < 0)
+	if (control_ask(&options.target, question, deadline_after_ms(CONTROL_PATIENCE_MS), &answer,
+			err) < 0)
 		return VERB_FAILED;
 	if (options.common.json)
 		return output_json(answer, err) < 0 ? VERB_FAILED : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every process whose program is called snapinit is asked; one that does not answer is listed
- * too, with what /proc tells.
+ * too. The containers of snapctl have names besides.
  */
 #include <stdio.h>
 #include <string.h>
@@ -9,8 +9,15 @@
 
 #include "cli/control_client.h"
 #include "cli/output.h"
+#include "cli/runtime_dir.h"
 #include "cli/verbs.h"
+#include "common/clock.h"
 #include "common/procfs.h"
+#include "common/text.h"
+
+/* a snapinit answers in a millisecond, but a container may hold something else of that name */
+#define PATIENCE_ONE_MS 2000
+#define PATIENCE_ALL_MS 30000
 
 struct ps_options {
 	struct verb_common common;
@@ -35,39 +42,92 @@ static bool is_snapinit(pid_t pid)
 	return name && (strcmp(name, "/snapinit") == 0 || strcmp(name, "/snapinit (deleted)") == 0);
 }
 
-/* {"pid": as we see it, "answers": …, and what it says of itself} */
-static json_t *ask_one(pid_t pid)
+struct listing {
+	json_t *rows;
+	json_t *names; /* pid, in decimal, to name */
+	uint64_t deadline_ns;
+};
+
+static uint64_t deadline_of_one(const struct listing *listing)
+{
+	uint64_t one = deadline_after_ms(PATIENCE_ONE_MS);
+
+	return one < listing->deadline_ns ? one : listing->deadline_ns;
+}
+
+/* {"pid": as we see it, "name": …, "answers": …, and what it says of itself} */
+static json_t *ask_one(const struct listing *listing, pid_t pid)
 {
 	const struct control_target target = {.pid = (uint64_t)pid};
 	struct snap_error err = {.code = SNAP_OK};
-	json_t *state = NULL;
+	json_t *state = NULL, *name;
+	char key[16];
 
-	if (control_ask(&target, "state", &state, &err) < 0)
-		return json_pack("{s:i, s:b, s:s}", "pid", (int)pid, "answers", 0, "why", err.msg);
-	return json_pack("{s:i, s:b, s:o}", "pid", (int)pid, "answers", 1, "state", state);
+	(void)snprintf(key, sizeof(key), "%d", (int)pid);
+	name = json_incref(json_object_get(listing->names, key));
+	if (!name)
+		name = json_string("");
+	if (control_ask(&target, "state", deadline_of_one(listing), &state, &err) == 0)
+		return json_pack("{s:i, s:o, s:b, s:o}", "pid", (int)pid, "name", name, "answers",
+				 1, "state", state);
+	text_make_printable(err.msg);
+	return json_pack("{s:i, s:o, s:b, s:s}", "pid", (int)pid, "name", name, "answers", 0, "why",
+			 err.msg);
 }
 
-static int add_pid(pid_t pid, void *list)
+static int add_name(const char *name, int socket_fd, void *arg)
 {
+	struct listing *listing = arg;
+	pid_t pid = 0;
+	int fd = control_target_connect_file(socket_fd, deadline_of_one(listing), &pid);
+	char key[16];
+
+	if (fd < 0) /* what a killed container has left */
+		return 0;
+	(void)fd_close(fd);
+	(void)snprintf(key, sizeof(key), "%d", (int)pid);
+	(void)json_object_set_new(listing->names, key, json_string(name));
+	return 0;
+}
+
+static int add_pid(pid_t pid, void *arg)
+{
+	const struct listing *listing = arg;
 	struct proc_stat stat;
 
 	/* a child that has not executed its own program yet is called so too */
 	if (is_snapinit(pid) && procfs_stat(pid, &stat) == 0 && !is_snapinit(stat.ppid))
-		(void)json_array_append_new(list, ask_one(pid));
+		(void)json_array_append_new(listing->rows, ask_one(listing, pid));
 	return 0;
+}
+
+/* the rows, the caller's */
+static json_t *list_all(void)
+{
+	struct listing listing = {
+		.rows = json_array(),
+		.names = json_object(),
+		.deadline_ns = deadline_after_ms(PATIENCE_ALL_MS),
+	};
+
+	(void)runtime_dir_each(add_name, &listing);
+	(void)procfs_each_pid(add_pid, &listing);
+	json_decref(listing.names);
+	return listing.rows;
 }
 
 static void print_row(const json_t *row)
 {
 	const json_t *state = json_object_get(row, "state");
-	char name[CONTROL_TEXT_MAX], origin[CONTROL_TEXT_MAX], store[CONTROL_TEXT_MAX];
-	char command[CONTROL_TEXT_MAX], up[OUTPUT_SIZE_MAX];
+	char phase[CONTROL_TEXT_MAX], origin[CONTROL_TEXT_MAX], store[CONTROL_TEXT_MAX];
+	char name[CONTROL_TEXT_MAX], command[CONTROL_TEXT_MAX], up[OUTPUT_SIZE_MAX];
 	json_int_t ms = json_integer_value(json_object_get(state, "uptime_ms"));
 	const json_t *word = json_array_get(json_object_get(state, "command"), 0);
 
-	(void)printf("%7lld  %-10s  %-6s  %9s  %-24s  %s\n",
+	(void)printf("%7lld  %-16s  %-10s  %-6s  %9s  %-24s  %s\n",
 		     (long long)json_integer_value(json_object_get(row, "pid")),
-		     state ? control_text(state, "state", name) : "-",
+		     control_text(row, "name", name)[0] ? name : "-",
+		     state ? control_text(state, "state", phase) : "-",
 		     state ? control_text(state, "origin", origin) : "-",
 		     state ? output_duration(ms > 0 ? (uint64_t)ms : 0, up) : "-",
 		     state && control_text(state, "snapshot", store)[0] ? store : "-",
@@ -83,17 +143,18 @@ int verb_ps(const struct verb *verb, int argc, char **argv, struct snap_error *e
 
 	if (next < 0)
 		return next == VERB_HELPED ? 0 : VERB_FAILED;
-	list = json_array();
-	(void)procfs_each_pid(add_pid, list);
+	list = list_all();
 	if (options.common.json)
 		return output_json(json_pack("{s:s, s:o}", "schema", "snapctl.ps/v1", "snapinits",
 					     list),
 				   err) < 0
 			       ? VERB_FAILED
 			       : 0;
-	(void)printf("%7s  %-10s  %-6s  %9s  %-24s  %s\n", "PID", "STATE", "START", "UP",
-		     "SNAPSHOT", "COMMAND");
+	(void)printf("%7s  %-16s  %-10s  %-6s  %9s  %-24s  %s\n", "PID", "NAME", "STATE", "START",
+		     "UP", "SNAPSHOT", "COMMAND");
 	json_array_foreach(list, i, row) print_row(row);
+	if (json_array_size(list) > 1)
+		output_progress("state, capture and log-level choose one by --name or --pid");
 	json_decref(list);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include "cli/control_client.h"
 #include "cli/output.h"
 #include "cli/verbs.h"
+#include "common/clock.h"
 
 struct state_options {
 	struct verb_common common;
@@ -55,7 +56,8 @@ int verb_state(const struct verb *verb, int argc, char **argv, struct snap_error
 
 	if (next < 0)
 		return next == VERB_HELPED ? 0 : VERB_FAILED;
-	if (control_ask(&options.target, "state", &answer, err) < 0)
+	if (control_ask(&options.target, "state", deadline_after_ms(CONTROL_PATIENCE_MS), &answer,
+			err) < 0)
 		return VERB_FAILED;
 	if (options.common.json)
 		return output_json(answer, err) < 0 ? VERB_FAILED : 0;

@@ -183,7 +183,11 @@ def test_control_socket_answers_as_its_page_says(bench, shell):
                      "docs/man/snapctl-log-level.1.scd.in", "docs/man/snapctl-capture.1.scd.in"):
             for command in RUN_HERE[name]:
                 real = command.replace("4711", str(start.pid))
-                if "--pid" not in command and " ps" not in command:
+                if "--name" in command:
+                    real = (f"snapctl run {command[command.index('--name'):]} -- sleep 60 & "
+                            f"for i in $(seq 100); do {command} && break; sleep 0.1; done; kill $!; wait $! || true; "
+                            f"[ $i -lt 100 ]")
+                elif "--pid" not in command and " ps" not in command:
                     real = f"nsenter -t {start.pid} -m -p {shell.env['PATH'].split(':')[0]}/{real}"
                 out = shell.run(real)
                 if " ps" in command:
@@ -230,8 +234,8 @@ RUN_HERE = {
         "-- python3 -m http.server 8000 --bind 127.0.0.1",
         "snapctl run --snapshot /var/lib/snap -- python3 -m http.server 8000 --bind 127.0.0.1",
     ],
-    "docs/control.md": ["snapctl ps", "snapctl state", "snapctl state --pid 4711",
-                        "snapctl capture --pid 4711", "snapctl log-level debug"],
+    "docs/control.md": ["snapctl ps", "snapctl state", "snapctl state --name llm",
+                        "snapctl state --pid 4711", "snapctl capture --pid 4711", "snapctl log-level debug"],
     "docs/man/snapctl-ps.1.scd.in": ["snapctl ps"],
     "docs/man/snapctl-state.1.scd.in": ["snapctl state --pid 4711"],
     "docs/man/snapctl-log-level.1.scd.in": ["snapctl log-level --pid 4711 debug"],

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The base's lock orders claims, releases and the removal of leftovers; a name's lock says that its
+ * container runs. Below the base everything is reached from descriptors and no link is followed: a
+ * name's folder is its container's user's.
+ */
+#include "cli/runtime_dir.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+
+#define SOCKET_NAME "control.sock"
+#define DERIVED_MAX 40	 /* bytes of the command's name in a name */
+#define NUMBERS_MAX 1000 /* of containers of one command */
+#define BASES_MAX   4
+#define OPEN_FOLDER (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define PLAIN_NAME  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+
+struct base {
+	char path[PATH_MAX];
+	mode_t mode;
+};
+
+/* who may look into the first one must know a name; in the others nobody else has business */
+static unsigned int list_bases(struct base ret[BASES_MAX])
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	unsigned int n = 0, uid = geteuid();
+
+	ret[n].mode = 0711;
+	(void)snprintf(ret[n++].path, PATH_MAX, "/run/snapinit");
+	ret[n].mode = 0700;
+	if (runtime && runtime[0] == '/' &&
+	    snprintf(ret[n].path, PATH_MAX, "%s/snapinit", runtime) < PATH_MAX)
+		n++;
+	ret[n].mode = 0700;
+	(void)snprintf(ret[n++].path, PATH_MAX, "/run/user/%u/snapinit", uid);
+	ret[n].mode = 0700;
+	(void)snprintf(ret[n++].path, PATH_MAX, "/tmp/snapinit-%u", uid);
+	return n;
+}
+
+/* one that others can write to would let them choose whom we talk to */
+static int open_base(const char *path)
+{
+	snap_cleanup_close int fd = open(path, OPEN_FOLDER);
+	struct stat st;
+
+	/* who may not list it may still know a name */
+	if (fd < 0 && errno == EACCES)
+		fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 022) != 0)
+		return -EPERM;
+	return TAKE_FD(fd);
+}
+
+static int make_base(const struct base *base)
+{
+	bool made = mkdir(base->path, base->mode) == 0;
+	snap_cleanup_close int fd = FD_NONE;
+
+	if (!made && errno != EEXIST)
+		return -errno;
+	fd = open_base(base->path);
+	if (fd < 0)
+		return fd;
+	if ((made && fchmod(fd, base->mode) < 0) || flock(fd, LOCK_EX) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+/* a name's folder, locked; -EWOULDBLOCK: its container runs */
+static int open_locked(int base_fd, const char *name)
+{
+	snap_cleanup_close int fd = openat(base_fd, name, OPEN_FOLDER);
+
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+/* what the container's user has put there besides stays, and the folder with it */
+static void remove_folder(int base_fd, const char *name, int fd)
+{
+	(void)unlinkat(fd, SOCKET_NAME, 0);
+	(void)unlinkat(base_fd, name, AT_REMOVEDIR);
+}
+
+typedef void (*entry_fn)(int base_fd, const char *name, void *arg);
+
+static void each_entry(int base_fd, entry_fn fn, void *arg)
+{
+	int copy = openat(base_fd, ".", OPEN_FOLDER);
+	snap_cleanup_closedir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	const struct dirent *entry;
+
+	if (!dir) {
+		(void)fd_close(copy);
+		return;
+	}
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] != '.')
+			fn(base_fd, entry->d_name, arg);
+	}
+}
+
+static void remove_leftover(int base_fd, const char *name, void *arg)
+{
+	snap_cleanup_close int fd = open_locked(base_fd, name);
+
+	(void)arg;
+	if (fd >= 0)
+		remove_folder(base_fd, name, fd);
+}
+
+/* the folder as the container's user needs it; its descriptor or -errno */
+static int take_name(int base_fd, const char *name, const struct credentials *user)
+{
+	snap_cleanup_close int fd = FD_NONE;
+
+	if (mkdirat(base_fd, name, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = open_locked(base_fd, name);
+	if (fd < 0)
+		return fd;
+	(void)unlinkat(fd, SOCKET_NAME, 0);
+	if (fchmod(fd, 0700) < 0 ||
+	    fchown(fd, user ? user->uid : geteuid(), user ? user->gid : getegid()) < 0) {
+		int saved = errno;
+
+		remove_folder(base_fd, name, fd);
+		return -saved;
+	}
+	return TAKE_FD(fd);
+}
+
+static bool is_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 0 && len < RUNTIME_NAME_MAX && isalnum((unsigned char)name[0]) &&
+	       strspn(name, PLAIN_NAME) == len;
+}
+
+static void derive_name(const char *command, unsigned int number, char ret[RUNTIME_NAME_MAX])
+{
+	const char *slash = strrchr(command, '/');
+	int used = snprintf(ret, DERIVED_MAX, "%s", slash ? slash + 1 : command);
+
+	if (used >= DERIVED_MAX)
+		used = DERIVED_MAX - 1;
+	for (char *c = ret; *c; c++) {
+		if (!strchr(PLAIN_NAME, *c))
+			*c = '_';
+	}
+	if (!isalnum((unsigned char)ret[0]))
+		used = snprintf(ret, DERIVED_MAX, "engine");
+	if (number > 1)
+		(void)snprintf(ret + used, RUNTIME_NAME_MAX - (size_t)used, "-%u", number);
+}
+
+/* *ret has its base_fd; 0, -ENAMETOOLONG, -EWOULDBLOCK (taken) or another -errno */
+static int claim_in(const char *base, const char *name, const char *command,
+		    const struct credentials *user, struct runtime_dir *ret)
+{
+	int fd = -EWOULDBLOCK;
+
+	for (unsigned int number = 1; fd == -EWOULDBLOCK && number <= NUMBERS_MAX; number++) {
+		if (name)
+			(void)snprintf(ret->name, sizeof(ret->name), "%s", name);
+		else
+			derive_name(command, number, ret->name);
+		if (snprintf(ret->socket, sizeof(ret->socket), "%s/%s/" SOCKET_NAME, base,
+			     ret->name) >= (int)sizeof(ret->socket))
+			return -ENAMETOOLONG;
+		fd = take_name(ret->base_fd, ret->name, user);
+		if (name)
+			break;
+	}
+	if (fd >= 0)
+		ret->fd = fd;
+	return fd < 0 ? fd : 0;
+}
+
+int runtime_dir_claim(const char *name, const char *command, const struct credentials *user,
+		      struct runtime_dir *ret, struct snap_error *err)
+{
+	struct base bases[BASES_MAX];
+	unsigned int n = list_bases(bases);
+	int r = -ENOENT;
+
+	*ret = (struct runtime_dir)RUNTIME_DIR_NONE;
+	if (name && !is_name(name))
+		return snap_fail_plain(
+			err, SNAP_E_USAGE, EINVAL,
+			"'%s' is no name: letters, digits, '_', '.', '-', at most %d", name,
+			RUNTIME_NAME_MAX - 1);
+	for (unsigned int i = 0; i < n; i++) {
+		ret->base_fd = make_base(&bases[i]);
+		if (ret->base_fd < 0) {
+			r = ret->base_fd;
+			continue;
+		}
+		each_entry(ret->base_fd, remove_leftover, NULL);
+		r = claim_in(bases[i].path, name, command, user, ret);
+		(void)flock(ret->base_fd, LOCK_UN);
+		if (r == 0)
+			return 0;
+		ret->base_fd = fd_close(ret->base_fd);
+		if (r == -EWOULDBLOCK && name)
+			return snap_fail_plain(err, SNAP_E_USAGE, EEXIST,
+					       "a container of the name '%s' runs: choose another "
+					       "--name, or end it (snapctl ps)",
+					       name);
+	}
+	return snap_fail(err, SNAP_E_PREFLIGHT, -r,
+			 "no folder for a control socket, as %s or below XDG_RUNTIME_DIR",
+			 bases[0].path);
+}
+
+void runtime_dir_release(struct runtime_dir *dir)
+{
+	if (dir->fd >= 0 && flock(dir->base_fd, LOCK_EX) == 0)
+		remove_folder(dir->base_fd, dir->name, dir->fd);
+	dir->fd = fd_close(dir->fd);
+	dir->base_fd = fd_close(dir->base_fd);
+}
+
+static int open_socket_below(int base_fd, const char *name)
+{
+	snap_cleanup_close int dir_fd =
+		openat(base_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	snap_cleanup_close int fd = FD_NONE;
+	struct stat st;
+
+	if (dir_fd < 0)
+		return -errno;
+	fd = openat(dir_fd, SOCKET_NAME, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISSOCK(st.st_mode) ? TAKE_FD(fd) : -ENOTSOCK;
+}
+
+struct visit {
+	runtime_dir_fn fn;
+	void *arg;
+	int result;
+};
+
+static void visit_entry(int base_fd, const char *name, void *arg)
+{
+	struct visit *visit = arg;
+	snap_cleanup_close int fd = open_socket_below(base_fd, name);
+
+	if (fd >= 0 && visit->result == 0 && is_name(name))
+		visit->result = visit->fn(name, fd, visit->arg);
+}
+
+int runtime_dir_each(runtime_dir_fn fn, void *arg)
+{
+	struct visit visit = {.fn = fn, .arg = arg};
+	struct base bases[BASES_MAX];
+	unsigned int n = list_bases(bases);
+
+	for (unsigned int i = 0; i < n; i++) {
+		snap_cleanup_close int base_fd = open_base(bases[i].path);
+
+		/* XDG_RUNTIME_DIR mostly is /run/user/UID */
+		if (base_fd >= 0 && (i == 0 || strcmp(bases[i].path, bases[i - 1].path) != 0))
+			each_entry(base_fd, visit_entry, &visit);
+	}
+	return visit.result;
+}
+
+int runtime_dir_open_socket(const char *name)
+{
+	struct base bases[BASES_MAX];
+	unsigned int n = list_bases(bases);
+	int result = -ENOENT;
+
+	for (unsigned int i = 0; i < n && is_name(name); i++) {
+		snap_cleanup_close int base_fd = open_base(bases[i].path);
+		int fd = base_fd < 0 ? base_fd : open_socket_below(base_fd, name);
+
+		if (fd >= 0)
+			return fd;
+		if (fd == -EACCES)
+			result = fd;
+	}
+	return result;
+}
