@@ -28,7 +28,8 @@ static ssize_t read_answer(int fd, char *buf, size_t size, uint64_t deadline_ns)
 		if (poll(&pfd, 1, left) <= 0)
 			continue;
 		n = recv(fd, buf + used, size - used, MSG_DONTWAIT);
-		if (n == 0)
+		/* whoever hangs up with our question unread may have said why */
+		if (n == 0 || (n < 0 && errno == ECONNRESET && used > 0))
 			break;
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
 			return -errno;
@@ -68,7 +69,7 @@ int control_ask(const struct control_target *target, const char *question, uint6
 	if (fd < 0)
 		return fd;
 	(void)snprintf(line, sizeof(line), "%s\n", question);
-	if (send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+	if (send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "snapinit does not listen");
 	n = read_answer(fd, answer, sizeof(answer), deadline_ns);
 	if (n <= 0)

@@ -11,6 +11,9 @@
 
 #include "cli/progress.h"
 #include "common/cleanup.h"
+#include "common/text.h"
+
+#define TAIL_MAX 16 /* a colour and the newline */
 
 static bool is_quiet;
 static bool is_json;
@@ -50,22 +53,22 @@ const char *output_colour(int fd, enum output_colour colour)
 	return (no && no[0]) || !output_is_terminal(fd) ? "" : sequences[colour];
 }
 
-/* one write a line, so that lines of others do not come in between */
-__attribute__((format(printf, 2, 0))) static void put_line(const char *mark, const char *fmt,
-							   va_list ap)
+/*
+ * One write a line, so that lines of others do not come in between. Our own colours stand in mark
+ * and tail; the text names what others have named.
+ */
+__attribute__((format(printf, 3, 0))) static void put_line(const char *mark, const char *tail,
+							   const char *fmt, va_list ap)
 {
 	char line[2048];
-	int used = snprintf(line, sizeof(line), "snapctl: %s", mark);
-	int n = vsnprintf(line + used, sizeof(line) - (size_t)used - 1, fmt, ap);
+	size_t used = (size_t)snprintf(line, sizeof(line), "snapctl: %s", mark);
 
-	if (n < 0)
-		return;
-	n += used;
-	if ((size_t)n > sizeof(line) - 2)
-		n = (int)sizeof(line) - 2;
-	line[n++] = '\n';
+	(void)vsnprintf(line + used, sizeof(line) - used - TAIL_MAX, fmt, ap);
+	text_make_printable(line + used);
+	used = strlen(line);
+	used += (size_t)snprintf(line + used, TAIL_MAX, "%s\n", tail);
 	progress_pause();
-	(void)fwrite(line, 1, (size_t)n, stderr);
+	(void)fwrite(line, 1, used, stderr);
 	progress_resume();
 }
 
@@ -76,7 +79,7 @@ void output_progress(const char *fmt, ...)
 	if (is_quiet)
 		return;
 	va_start(ap, fmt);
-	put_line("", fmt, ap);
+	put_line("", "", fmt, ap);
 	va_end(ap);
 }
 
@@ -90,18 +93,17 @@ void output_warning(const char *fmt, ...)
 		       output_colour(STDERR_FILENO, OUTPUT_YELLOW),
 		       output_colour(STDERR_FILENO, OUTPUT_PLAIN));
 	va_start(ap, fmt);
-	put_line(mark, fmt, ap);
+	put_line(mark, "", fmt, ap);
 	va_end(ap);
 }
 
-static void put_plain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-static void put_plain(const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void put_failure(const char *mark, const char *fmt,
+							      ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	put_line("", fmt, ap);
+	put_line(mark, output_colour(STDERR_FILENO, OUTPUT_PLAIN), fmt, ap);
 	va_end(ap);
 }
 
@@ -116,16 +118,17 @@ static void copy_message(const struct snap_error *err, char *buf, size_t size)
 	used = strlen(buf);
 	if (noise[0] && used > tail && strcmp(buf + used - tail + 2, noise) == 0)
 		buf[used - tail] = '\0';
+	text_make_printable(buf); /* it names what others have named */
 }
 
 void output_failure_line(const char *verb, const struct snap_error *err)
 {
-	char msg[sizeof(err->msg)];
+	char msg[sizeof(err->msg)], mark[64];
 
 	copy_message(err, msg, sizeof(msg));
-	put_plain("%s%s%s%s%s", verb ? verb : "", verb ? ": " : "",
-		  output_colour(STDERR_FILENO, OUTPUT_RED), msg,
-		  output_colour(STDERR_FILENO, OUTPUT_PLAIN));
+	(void)snprintf(mark, sizeof(mark), "%s%s%s", verb ? verb : "", verb ? ": " : "",
+		       output_colour(STDERR_FILENO, OUTPUT_RED));
+	put_failure(mark, "%s", msg);
 }
 
 int output_failure(const char *verb, const struct snap_error *err)
@@ -206,7 +209,7 @@ void output_shell_word(const char *word, char *buf, size_t size)
 			memcpy(buf + used, "'\\''", 4);
 			used += 4;
 		} else {
-			buf[used++] = (char)(*p >= ' ' || *p == '\t' ? *p : '?');
+			buf[used++] = (char)((*p >= ' ' && *p != 0x7f) || *p == '\t' ? *p : '?');
 		}
 	}
 	buf[used++] = '\'';

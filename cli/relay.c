@@ -11,6 +11,7 @@
 #include "cli/progress.h"
 #include "common/fd.h"
 #include "common/io.h"
+#include "common/text.h"
 
 static const char record_start[] = "{\"ts\":\"";
 
@@ -82,11 +83,14 @@ static void put_as_text(const struct relay *relay, const json_t *record)
 	const char *level = text_of(record, "level");
 	char line[RELAY_RECORD_MAX];
 	bool is_loud = strcmp(level, "error") == 0 || strcmp(level, "warn") == 0;
-	int n = snprintf(line, sizeof(line), "%s: %s%s%s\n", text_of(record, "comp"),
-			 is_loud ? level : "", is_loud ? ": " : "", text_of(record, "msg"));
+	size_t n;
 
-	if (n > 0)
-		put(relay, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+	(void)snprintf(line, sizeof(line) - 1, "%s: %s%s%s", text_of(record, "comp"),
+		       is_loud ? level : "", is_loud ? ": " : "", text_of(record, "msg"));
+	text_make_printable(line);
+	n = strlen(line);
+	line[n++] = '\n';
+	put(relay, line, n);
 }
 
 /* a complete line that begins like a record */

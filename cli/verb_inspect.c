@@ -18,6 +18,7 @@
 #include "cli/pages_report.h"
 #include "cli/verbs.h"
 #include "common/cleanup.h"
+#include "common/text.h"
 #include "snapshot/gate.h"
 #include "snapshot/identity.h"
 #include "snapshot/manifest_json.h"
@@ -199,11 +200,26 @@ static void print_pages(const struct inspection *i, bool all)
 		(unsigned long)forecast.stream_ms, i->rate / 1e9);
 }
 
-static void print_text(const struct inspection *i, const struct inspect_options *options)
+/* of what a manifest names, a terminal gets no control characters */
+static void make_shown(struct manifest *m)
 {
-	const struct manifest *m = &i->opened.manifest;
+	char *const texts[] = {m->identity.cwd,	     m->identity.adapter, m->created,
+			       m->snapinit_version,  m->host.machine,	  m->host.kernel_release,
+			       m->host.criu_version, m->host.setting,	  m->ready,
+			       m->oracle_request};
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		if (texts[i])
+			text_make_printable(texts[i]);
+	}
+}
+
+static void print_text(struct inspection *i, const struct inspect_options *options)
+{
+	struct manifest *m = &i->opened.manifest;
 	char boot[OUTPUT_SIZE_MAX], whole[OUTPUT_SIZE_MAX], still[OUTPUT_SIZE_MAX];
 
+	make_shown(m);
 	(void)printf("snapshot     %s in %s%s\n", i->opened.generation, i->path,
 		     i->opened.is_current ? ", current" : "");
 	print_command(&m->identity.argv);

@@ -10,6 +10,7 @@
 
 #include "common/fd.h"
 #include "common/io.h"
+#include "common/text.h"
 
 #define KEY_CHARS "abcdefghijklmnopqrstuvwxyz0123456789-"
 #define BLANKS	  " \t"
@@ -20,14 +21,15 @@ static int fail_line(const struct config_file *config, unsigned int number, cons
 	return snap_fail(err, SNAP_E_USAGE, EINVAL, "%s:%u: %s", config->path, number, what);
 }
 
-/* tabs are blanks; any other control character is no part of a setting */
+/* tabs are blanks; any other control character is no part of a setting, and a NUL is none */
 static bool has_control(const char *line, size_t size)
 {
-	for (size_t i = 0; i < size; i++) {
-		unsigned char c = (unsigned char)line[i];
+	for (const char *end = line + size; line < end;) {
+		size_t n = text_char_size(line);
 
-		if ((c < ' ' && c != '\t') || c == 0x7f)
+		if (*line == '\0' || (*line != '\t' && text_char_is_control(line, n)))
 			return true;
+		line += n > 0 ? n : 1;
 	}
 	return false;
 }

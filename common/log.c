@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/json_writer.h"
+#include "common/text.h"
 
 #define RECORD_MAX   4096 /* PIPE_BUF: one record stays whole in a pipe */
 #define MESSAGE_SURE 512  /* fits even if every byte is written as six */
@@ -144,6 +145,8 @@ static size_t format_text(char *buf, size_t size, enum log_level level,
 		return 0;
 	if ((size_t)used > size - 2)
 		used = (int)size - 2;
+	buf[used] = '\0';
+	text_make_printable(buf); /* names and paths are whoever's */
 	buf[used++] = '\n';
 	return (size_t)used;
 }

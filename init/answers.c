@@ -7,14 +7,35 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "init/control.h"
 
-#define COMMAND_WORDS_MAX 64 /* of the engine's command line that are told */
+/* of the engine's command line that is told; with the longest of the rest it fits into a reply */
+#define COMMAND_WORDS_MAX 64
+#define COMMAND_BYTES_MAX 6144U
+#define WORD_BYTES_MIN	  16U
+#define TEXT_BYTES_MAX	  4096U /* of a path or a reason */
+#define NAME_BYTES_MAX	  512U
+
+_Static_assert(COMMAND_BYTES_MAX + COMMAND_WORDS_MAX * 3 + 2 * TEXT_BYTES_MAX + NAME_BYTES_MAX +
+			       1024 <
+		       CONTROL_REPLY_MAX,
+	       "every answer fits");
 
 static void put_command(const struct init_options *options, struct json_writer *reply)
 {
+	size_t left = COMMAND_BYTES_MAX;
+	unsigned int i = 0;
+
 	json_open_array(reply, "command");
-	for (unsigned int i = 0; options->argv[i] && i < COMMAND_WORDS_MAX; i++)
-		json_put_string(reply, NULL, options->argv[i]);
+	for (; options->argv[i] && i < COMMAND_WORDS_MAX && left >= WORD_BYTES_MIN; i++) {
+		size_t before = reply->used, size;
+
+		json_put_string_cut(reply, NULL, options->argv[i], left);
+		size = reply->used - before;
+		left = size < left ? left - size : 0;
+	}
+	if (options->argv[i])
+		json_put_string(reply, NULL, JSON_CUT_MARK);
 	json_close_array(reply);
 }
 
@@ -31,10 +52,10 @@ static void put_capture(const struct supervisor *supervisor, struct json_writer 
 	json_open_object(reply, "capture");
 	json_put_string(reply, "result", names[report->outcome]);
 	if (report->outcome == CAPTURE_MADE)
-		json_put_string(reply, "snapshot", report->text);
+		json_put_string_cut(reply, "snapshot", report->text, NAME_BYTES_MAX);
 	if (report->outcome == CAPTURE_FAILED) {
 		json_put_string(reply, "code", supervisor_code_name(report->code));
-		json_put_string(reply, "why", report->text);
+		json_put_string_cut(reply, "why", report->text, TEXT_BYTES_MAX);
 	}
 	json_close_object(reply);
 }
@@ -53,9 +74,11 @@ static void answer_state(const struct answers *answers, const char *word, struct
 	json_put_int(reply, "pid", getpid());
 	json_put_int(reply, "engine", supervisor->ops->engine(supervisor->world));
 	json_put_string(reply, "origin", origins[supervisor->origin]);
-	json_put_string(reply, "generation",
-			supervisor->origin == ORIGIN_WAKE ? supervisor->generation : "");
-	json_put_string(reply, "snapshot", options->snapshot ? options->snapshot : "");
+	json_put_string_cut(reply, "generation",
+			    supervisor->origin == ORIGIN_WAKE ? supervisor->generation : "",
+			    NAME_BYTES_MAX);
+	json_put_string_cut(reply, "snapshot", options->snapshot ? options->snapshot : "",
+			    TEXT_BYTES_MAX);
 	json_put_bool(reply, "capturable", options->snapshot && supervisor->capturable);
 	put_capture(supervisor, reply);
 	json_put_uint(reply, "uptime_ms", (clock_now_ns() - supervisor->started_ns) / NS_PER_MS);
@@ -76,7 +99,7 @@ static void answer_capture(const struct answers *answers, const char *word,
 		json_put_string(reply, "capture", "running");
 		return;
 	}
-	json_put_string(reply, "error", err.msg);
+	json_put_string_cut(reply, "error", err.msg, TEXT_BYTES_MAX);
 	json_put_string(reply, "code", supervisor_code_name(err.code));
 }
 

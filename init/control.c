@@ -10,10 +10,12 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 
-#define BACKLOG 8
+#define BACKLOG		 8
+#define REFUSED_QUIET_MS 60000
 
 static void drop(struct control_client *client)
 {
@@ -79,13 +81,23 @@ static int on_client(struct loop_source *source, uint32_t events)
 }
 
 /* by the kernel's account, in our user namespace: an id that it does not know is nobody's */
-static bool is_welcome(int fd)
+static bool is_welcome(const struct ucred *peer)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
+	return peer->uid == 0 || peer->uid == geteuid();
+}
 
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-	       (peer.uid == 0 || peer.uid == geteuid());
+/* the first at once, then what has come in a minute: nobody fills the log with them */
+static void tell_refusal(struct control *control, const struct ucred *peer)
+{
+	control->n_refused++;
+	if (deadline_left_ms(control->refused_quiet_until) != 0)
+		return;
+	log_write(LOG_LEVEL_WARN, "control.refused",
+		  (struct log_field[]){LOG_UINT("uid", peer->uid), LOG_UINT("pid", peer->pid),
+				       LOG_UINT("count", control->n_refused)},
+		  3, "a stranger asked on the control socket");
+	control->n_refused = 0;
+	control->refused_quiet_until = deadline_after_ms(REFUSED_QUIET_MS);
 }
 
 static struct control_client *free_client(struct control *control)
@@ -106,18 +118,20 @@ static struct control_client *free_client(struct control *control)
 
 static int on_connection(struct loop_source *source, uint32_t events)
 {
-	static const char refusal[] =
-		"{\"error\":\"only root and the user of snapinit are heard\"}\n";
+	static const char refusal[] = "{\"error\":\"only root and the user of snapinit are heard\","
+				      "\"code\":\"preflight\"}\n";
 	struct control *control = source->owner;
 	snap_cleanup_close int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t len = sizeof(peer);
 	struct control_client *client;
 
 	(void)events;
 	if (fd < 0)
 		return 0; /* it has gone already, or we have too many descriptors: it asks again */
-	if (!is_welcome(fd)) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || !is_welcome(&peer)) {
 		(void)send(fd, refusal, sizeof(refusal) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-		log_warn("control.refused", "a stranger asked on the control socket");
+		tell_refusal(control, &peer);
 		return 0;
 	}
 	client = free_client(control);

@@ -19,7 +19,7 @@
 
 #define CONTROL_CLIENTS_MAX 4
 #define CONTROL_LINE_MAX    128 /* bytes of a request, with its newline */
-#define CONTROL_REPLY_MAX   8192
+#define CONTROL_REPLY_MAX   16384
 
 /* writes the members of one object: what is asked, and the word behind it ("" where there is none)
  */
@@ -44,6 +44,8 @@ struct control {
 	ino_t inode;
 	struct control_client clients[CONTROL_CLIENTS_MAX];
 	uint64_t n_accepted;
+	uint64_t n_refused; /* since it was told */
+	uint64_t refused_quiet_until;
 	control_fn answer;
 	void *owner;
 };

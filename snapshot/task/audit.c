@@ -31,13 +31,11 @@ static void make_printable(char *text, bool cut)
 {
 	size_t len = strlen(text);
 
+	while (cut && len > 0 && ((unsigned char)text[len - 1] & 0xc0) == 0x80)
+		text[--len] = '\0';
+	if (cut && len > 0 && (unsigned char)text[len - 1] >= 0xc0)
+		text[--len] = '\0';
 	text_make_printable(text);
-	if (!cut)
-		return;
-	while (len > 0 && ((unsigned char)text[len - 1] & 0xc0) == 0x80)
-		text[--len] = '\0';
-	if (len > 0 && (unsigned char)text[len - 1] >= 0xc0)
-		text[--len] = '\0';
 }
 
 /* a full report gives up a transient finding for a lasting one, so that none is hidden */

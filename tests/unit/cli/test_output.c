@@ -34,6 +34,27 @@ static void capture(int fd, void (*fn)(void))
 	(void)fclose(file);
 }
 
+static void fail_with_controls(void)
+{
+	struct snap_error err = {.code = SNAP_E_CORRUPT};
+
+	(void)snprintf(err.msg, sizeof(err.msg),
+		       "\xc2\x9b"
+		       "2J \033[1m \xff n\xc3\xa4h");
+	(void)output_failure("verb", &err);
+	output_warning("%s", err.msg);
+	output_progress("%s", err.msg);
+}
+
+static void test_what_others_named_reaches_no_terminal_raw(void **state)
+{
+	(void)state;
+	capture(STDERR_FILENO, fail_with_controls);
+	assert_string_equal(captured, "snapctl: verb: ??2J ?[1m ? n\xc3\xa4h\n"
+				      "snapctl: warning: ??2J ?[1m ? n\xc3\xa4h\n"
+				      "snapctl: ??2J ?[1m ? n\xc3\xa4h\n");
+}
+
 static void test_sizes_are_short_and_never_round_up_to_1024(void **state)
 {
 	static const struct {
@@ -194,6 +215,7 @@ static void test_json_without_memory_is_a_failure(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_others_named_reaches_no_terminal_raw),
 		cmocka_unit_test(test_sizes_are_short_and_never_round_up_to_1024),
 		cmocka_unit_test(test_durations_change_their_unit_at_ten_seconds),
 		cmocka_unit_test(test_shell_words_are_quoted_when_they_must_be),

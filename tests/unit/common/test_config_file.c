@@ -58,6 +58,9 @@ static void test_mistakes_are_told_by_their_line(void **state)
 		{"\n\ngrace =  \n", "the file:3: no value behind '='"},
 		{"grace = 1\r\n", "the file:1: a control character"},
 		{"# \x1b[2J\n", "the file:1: a control character"},
+		{"# \xc2\x9b"
+		 "2J\n",
+		 "the file:1: a control character"},
 	};
 
 	(void)state;

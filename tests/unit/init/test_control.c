@@ -270,6 +270,52 @@ static void test_strangers_are_not_heard(void **state)
 	(void)close(fd);
 }
 
+static unsigned int refused_once(struct bench *b)
+{
+	char text[128] = "", log[4096];
+	int fds[2], fd;
+	unsigned int n = 0;
+	ssize_t size;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	log_set_fd(fds[1]);
+	for (unsigned int i = 0; i < 50; i++) {
+		assert_int_equal(seteuid(4711), 0);
+		fd = connect_to(b);
+		assert_int_equal(seteuid(0), 0);
+		turn(b);
+		assert_true(recv(fd, text, sizeof(text) - 1, 0) > 0);
+		(void)close(fd);
+	}
+	log_set_fd(-1);
+	size = read(fds[0], log, sizeof(log) - 1);
+	log[size > 0 ? size : 0] = '\0';
+	for (const char *at = log; (at = strstr(at, "\"control.refused\"")); at++)
+		n++;
+	if (n > 0)
+		assert_non_null(strstr(log, "\"uid\":4711"));
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	return n;
+}
+
+static void test_refusals_do_not_fill_the_log(void **state)
+{
+	struct bench *b = *state;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(b->dir, 0711), 0);
+	assert_int_equal(chmod(b->path, 0666), 0);
+	assert_int_equal(refused_once(b), 1);
+	assert_int_equal(refused_once(b), 0);
+	assert_int_equal(b->control.n_refused, 99);
+	/* a minute later */
+	b->control.refused_quiet_until = 0;
+	assert_int_equal(refused_once(b), 1);
+	assert_int_equal(b->control.n_refused, 49);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -285,6 +331,7 @@ int main(void)
 		TEST(test_file_in_its_place_is_not_removed),
 		TEST(test_only_an_absolute_path_will_do),
 		TEST(test_strangers_are_not_heard),
+		TEST(test_refusals_do_not_fill_the_log),
 	};
 
 	log_init("test", -1, LOG_FORMAT_JSON, LOG_LEVEL_DEBUG);
