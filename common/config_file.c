@@ -11,6 +11,7 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/text.h"
+#include "common/user_namespace.h"
 
 #define KEY_CHARS "abcdefghijklmnopqrstuvwxyz0123456789-"
 #define BLANKS	  " \t"
@@ -80,6 +81,34 @@ int config_file_parse(struct config_file *config, size_t size, struct snap_error
 	return r;
 }
 
+/*
+ * What stands in it root runs, so whoever can change it is root. In a user namespace that has no
+ * user of the overflow id, that id is somebody's outside: the host's root's, mostly, or whoever's
+ * who gave us our files.
+ */
+static int check_owner(const struct config_file *config, const struct stat *st,
+		       struct snap_error *err)
+{
+	bool is_outside = st->st_uid == USER_NAMESPACE_OVERFLOW_UID &&
+			  !user_namespace_has(USER_NAMESPACE_OVERFLOW_UID);
+
+	if (geteuid() != 0)
+		return 0;
+	if (st->st_uid != 0 && !is_outside)
+		return snap_fail(err, SNAP_E_USAGE, EINVAL,
+				 "'%s' is owned by uid %u, who is not root, as who reads it is: "
+				 "chown root",
+				 config->path, st->st_uid);
+	if ((st->st_mode & S_IWOTH) != 0)
+		return snap_fail(err, SNAP_E_USAGE, EINVAL,
+				 "'%s' may be written by everybody: chmod o-w", config->path);
+	if ((st->st_mode & S_IWGRP) != 0 && st->st_gid != 0)
+		return snap_fail(err, SNAP_E_USAGE, EINVAL,
+				 "'%s' may be written by group %u: chmod g-w", config->path,
+				 st->st_gid);
+	return 0;
+}
+
 static int check_file(const struct config_file *config, int fd, struct snap_error *err)
 {
 	struct stat st;
@@ -89,13 +118,10 @@ static int check_file(const struct config_file *config, int fd, struct snap_erro
 	if (!S_ISREG(st.st_mode))
 		return snap_fail(err, SNAP_E_USAGE, EINVAL, "'%s' is no regular file",
 				 config->path);
-	if (geteuid() == 0 && (st.st_mode & S_IWOTH) != 0)
-		return snap_fail(err, SNAP_E_USAGE, EINVAL,
-				 "'%s' may be written by everybody: chmod o-w", config->path);
 	if (st.st_size > (off_t)CONFIG_SIZE_MAX)
 		return snap_fail(err, SNAP_E_USAGE, EINVAL, "'%s' has more than %u bytes",
 				 config->path, CONFIG_SIZE_MAX);
-	return 0;
+	return check_owner(config, &st, err);
 }
 
 /* -ENOENT without err when it is not there */

@@ -34,8 +34,9 @@ struct config_file {
 /*
  * The file at `chosen`, which must be there, or for NULL the first of the well-known ones that is:
  * /etc/snapinit.conf, and etc/snapinit.conf beside the folder of the running program (a bundle's).
- * None is fine then. A symbolic link, what is no regular file, and what others may write when we
- * are root, is refused: what stands in it is executed. SNAP_E_USAGE says what is wrong and where.
+ * None is fine then. A symbolic link, what is no regular file, and what others own or may write
+ * when we are root, is refused: what stands in it is executed. SNAP_E_USAGE says what is wrong and
+ * where.
  */
 int config_file_load(struct config_file *config, const char *chosen, struct snap_error *err);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/fd.h"
 #include "common/io.h"
@@ -21,6 +22,24 @@ static int map(const char *path, unsigned int id)
 	int n = snprintf(text, sizeof(text), "0 %u 1\n", id);
 
 	return write_file(path, text, (size_t)n);
+}
+
+bool user_namespace_has(uid_t uid)
+{
+	char text[4096], *line = text, *rest;
+	ssize_t n = io_read_line(AT_FDCWD, "/proc/self/uid_map", text, sizeof(text));
+
+	if (n <= 0)
+		return true;
+	while ((line = strtok_r(line, "\n", &rest))) {
+		unsigned int first, outside, count;
+
+		if (sscanf(line, "%u %u %u", &first, &outside, &count) == 3 && uid >= first &&
+		    uid - first < count)
+			return true;
+		line = NULL;
+	}
+	return false;
 }
 
 int user_namespace_map_root(uid_t uid, gid_t gid)

@@ -671,17 +671,28 @@ static void set_up_control(struct init *init)
 {
 	const char *chosen = init->options->control;
 	const char *path = chosen ? chosen : INIT_OPTIONS_CONTROL;
-	/* else nobody could ask for what was asked for */
-	bool wanted = chosen || init->options->capture == CAPTURE_ON_REQUEST;
-	struct snap_error err;
+	bool is_none = chosen && strcmp(chosen, "none") == 0;
+	/* without a socket nobody can ask for the capture that waits to be asked for */
+	bool needed = init->options->capture == CAPTURE_ON_REQUEST;
+	struct snap_error err = {.code = SNAP_OK};
 
-	if (strcmp(path, "none") == 0 || (!chosen && (getpid() != 1 || !init->options->snapshot)))
-		return;
 	init->answers = (struct answers){&init->supervisor, &init->worker};
-	if (control_init(&init->control, &init->loop, path, PRIORITY_CONTROL, answers_put,
-			 &init->answers, &err) < 0)
-		log_write(wanted ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "control.off", NULL, 0, "%s",
-			  err.msg);
+	if (is_none)
+		(void)snap_fail_plain(&err, SNAP_E_USAGE, 0,
+				      "no control socket: --control is none%s",
+				      needed ? ", so no capture can be asked for" : "");
+	else if (!chosen && getpid() != 1)
+		(void)snap_fail_plain(&err, SNAP_E_USAGE, 0,
+				      "no control socket, because this is not PID 1: give "
+				      "--control PATH%s",
+				      needed ? ", else no capture can be asked for" : "");
+	else if (!chosen && !init->options->snapshot)
+		return;
+	else if (control_init(&init->control, &init->loop, path, PRIORITY_CONTROL, answers_put,
+			      &init->answers, &err) == 0)
+		return;
+	log_write(needed || (chosen && !is_none) ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "control.off",
+		  NULL, 0, "%s", err.msg);
 }
 
 static int set_up(struct init *init, struct snap_error *err)

@@ -243,6 +243,34 @@ def test_a_stranger_is_told_why(tmp_path):
         folder.rmdir()
 
 
+def without_socket(*words):
+    """control.off records of a start that has no socket: (level, message)"""
+    done = subprocess.run([SNAPINIT, "--log-format", "json", *map(str, words), "--", "true"],
+                          capture_output=True, check=False, stdin=subprocess.DEVNULL, env=env(),
+                          timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in done.stderr.splitlines()]
+    return [(record["level"], record["msg"]) for record in records if record["event"] == "control.off"]
+
+
+def test_who_asked_for_a_socket_hears_that_there_is_none(tmp_path):
+    wanted = ["--snapshot", tmp_path / "store", "--capture", "on-request"]
+    (level, why), = without_socket("--control", tmp_path / "no" / "sock")
+    assert level == "warn" and "No such file" in why
+    (level, why), = without_socket("--control", "sock")
+    assert level == "warn" and "absolute" in why
+    (level, why), = without_socket("--control", "none", *wanted)
+    assert level == "warn" and "no capture can be asked for" in why
+    (level, why), = without_socket(*wanted)  # it is not PID 1
+    assert level == "warn" and "--control PATH" in why
+    # and who did not is left alone
+    assert not without_socket()
+    assert not without_socket("--control", "none")
+    assert not without_socket("--snapshot", tmp_path / "store")
+    (level, why), = without_socket("--control", "none", "--log-level", "debug")
+    assert level == "debug"
+
+
 # --- where it is --------------------------------------------------------------------------------
 
 def test_a_relative_path_begins_where_we_are(tmp_path):

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/config_file.h"
+#include "common/user_namespace.h"
 
 #include "tests/lib/test.h"
 
@@ -160,6 +164,92 @@ static void test_what_cannot_be_trusted_is_refused(void **state)
 	}
 }
 
+static void test_root_obeys_nobody_elses_file(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	write_file("owned", "grace = 1s\n", 0644);
+	assert_int_equal(chown("owned", 4711, 0), 0);
+	refused("owned", "owned by uid 4711");
+	assert_int_equal(chown("owned", USER_NAMESPACE_OVERFLOW_UID, 0), 0);
+	refused("owned", "owned by uid 65534");
+	assert_int_equal(chown("owned", 0, 4711), 0);
+	assert_int_equal(config_file_load(&config, "owned", &err), 0);
+	assert_int_equal(chmod("owned", 0664), 0);
+	refused("owned", "written by group 4711: chmod g-w");
+	/* root's group is root; images have such files */
+	assert_int_equal(chown("owned", 0, 0), 0);
+	assert_int_equal(config_file_load(&config, "owned", &err), 0);
+	/* who is not root goes by what they are given */
+	assert_int_equal(chown("owned", 4711, 4711), 0);
+	assert_int_equal(chmod(".", 0755), 0);
+	assert_int_equal(seteuid(4712), 0);
+	assert_int_equal(config_file_load(&config, "owned", &err), 0);
+	assert_int_equal(seteuid(0), 0);
+}
+
+/* 0: the file was taken, 1: refused, 2: there can be no such namespace; `map` is its uid_map */
+static int load_in_namespace(const char *name, const char *map)
+{
+	int ends[2], status, fd;
+	char path[64];
+	pid_t pid;
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		char byte = 'u';
+
+		if (unshare(CLONE_NEWUSER) < 0)
+			_exit(2);
+		(void)kill(getpid(), SIGSTOP);
+		(void)read(ends[0], &byte, 1);
+		_exit(setresuid(0, 0, 0) < 0 || byte != 'm'	   ? 2
+		      : config_file_load(&config, name, &err) == 0 ? 0
+								   : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	if (!WIFSTOPPED(status))
+		return WEXITSTATUS(status);
+	(void)snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(write(fd, map, strlen(map)), (ssize_t)strlen(map));
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(kill(pid, SIGCONT), 0);
+	assert_int_equal(write(ends[1], "m", 1), 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	(void)close(ends[0]);
+	(void)close(ends[1]);
+	return WEXITSTATUS(status);
+}
+
+static void test_unmapped_owner_is_taken_where_nobody_is_nobody(void **state)
+{
+	int r;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	write_file("owned", "grace = 1s\n", 0644);
+	assert_int_equal(chmod(".", 0755), 0);
+	/* root of the namespace is 4712; the host's root is not there */
+	assert_int_equal(chown("owned", 0, 0), 0);
+	r = load_in_namespace("owned", "0 4712 1\n");
+	if (r == 2) {
+		print_message("SKIP: no user namespaces here\n");
+		skip();
+	}
+	assert_int_equal(r, 0);
+	/* one that exists in there could be the engine's user */
+	assert_int_equal(chown("owned", 4713, 0), 0);
+	assert_int_equal(load_in_namespace("owned", "0 4712 2\n"), 1);
+	/* 65534 exists in there: it may be that one's file */
+	assert_int_equal(chown("owned", 0, 0), 0);
+	assert_int_equal(load_in_namespace("owned", "0 4712 65536\n"), 1);
+}
+
 static int make_folder(void **state)
 {
 	(void)state;
@@ -169,7 +259,7 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
 	static const char *const names[] = {"good", "first", "second", "link",
-					    "fifo", "big",   "open"};
+					    "fifo", "big",   "open",   "owned"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -187,6 +277,8 @@ int main(void)
 		cmocka_unit_test(test_chosen_file_must_be_there_but_none_is_none),
 		cmocka_unit_test(test_first_place_that_is_there_counts),
 		cmocka_unit_test(test_what_cannot_be_trusted_is_refused),
+		cmocka_unit_test(test_root_obeys_nobody_elses_file),
+		cmocka_unit_test(test_unmapped_owner_is_taken_where_nobody_is_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
