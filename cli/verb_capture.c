@@ -69,7 +69,9 @@ static int wait_for_end(const struct capture_options *options, json_t **ret, str
 		*ret = NULL;
 		if (deadline_left_ms(deadline_ns) == 0)
 			return snap_fail_plain(err, SNAP_E_BUDGET, ETIMEDOUT,
-					       "the capture still runs; snapctl state tells");
+					       "--timeout has passed; the capture goes on, and "
+					       "snapctl state tells how it ends (--timeout with a "
+					       "longer time waits for it)");
 		(void)nanosleep(&pause, NULL);
 	}
 }

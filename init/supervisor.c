@@ -479,7 +479,9 @@ int supervisor_ask_capture(struct supervisor *supervisor, struct snap_error *err
 		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,
 				       "there is nowhere to put it: no --snapshot DIR");
 	if (supervisor->state != STATE_SERVING)
-		return snap_fail_plain(err, SNAP_E_NOT_READY, EBUSY, "not now: %s",
+		return snap_fail_plain(err, SNAP_E_NOT_READY, EBUSY,
+				       "not now, snapinit is in state '%s': ask again when "
+				       "snapctl state says serving",
 				       supervisor_state_name(supervisor->state));
 	if (!supervisor->capturable)
 		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lib import engines, oci
+from lib import engines, namespaces, oci
 from lib.starts import HostStart, read_text, wait_until
 
 SOCKET = "/run/snapinit.sock"
@@ -153,6 +153,27 @@ def test_what_cannot_be_captured_is_told_with_its_exit_status(bench, engine):
         # nobody of that name listens
         result = bench.snapctl("capture", "--pid", "1")
         assert result.returncode == 3, result.stderr
+
+
+def test_what_is_not_now_or_takes_longer_says_what_to_do(bench, engine):
+    store = bench.workplace.store()
+    with bench.start(store, engine, capture="on-request",
+                     extra=("--quiet-timeout", "60s")) as start:
+        engine.ask(start)
+        wait_serving(bench, start)
+        with namespaces.in_network_of(
+                start.pid, lambda: socket.create_connection(("127.0.0.1", engine.port))):
+            # it is waited for
+            result = bench.snapctl("capture", "--timeout", "300ms", "--pid", str(start.pid))
+            assert result.returncode == 11
+            assert "goes on" in result.stderr and "snapctl state" in result.stderr
+            result = bench.snapctl("capture", "--pid", str(start.pid))
+            assert result.returncode == 6
+            assert "'capturing'" in result.stderr and "ask again when" in result.stderr
+            assert state_of(bench, start)["capture"] == {"result": "running"}
+        wait_until("the end of the capture",
+                   lambda: state_of(bench, start)["capture"]["result"] != "running", 60)
+        assert state_of(bench, start)["capture"] == {"result": "done", "snapshot": "gen-1"}
 
 
 def test_failed_capture_tells_why_and_the_engine_serves(bench, engine):
