@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "cli/credentials.h"
 #include "cli/listener.h"
 #include "cli/runtime_dir.h"
 #include "common/clock.h"
@@ -19,6 +21,24 @@
 #include "common/text.h"
 
 #define LISTED_MAX 512 /* bytes of the names that a message lists */
+
+/*
+ * The kernel notes who connects. The host's root is nobody to a snapinit in a user namespace that
+ * does not have it, but whoever made the socket is somebody there.
+ */
+static int connect_as_owner(int fd, int socket_fd, const struct sockaddr_un *addr)
+{
+	bool is_other = false;
+	struct stat st;
+	int r;
+
+	if (getuid() == 0 && geteuid() == 0 && fstat(socket_fd, &st) == 0 && st.st_uid != 0)
+		is_other = credentials_act_as(st.st_uid, st.st_gid, NULL) == 0;
+	r = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
+	if (is_other)
+		credentials_return();
+	return r;
+}
 
 int control_target_connect_file(int socket_fd, uint64_t deadline_ns, pid_t *ret_pid)
 {
@@ -29,14 +49,16 @@ int control_target_connect_file(int socket_fd, uint64_t deadline_ns, pid_t *ret_
 	snap_cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct ucred peer = {.pid = 0};
 	socklen_t len = sizeof(peer);
+	int r;
 
 	if (fd < 0)
 		return -errno;
 	if (left >= 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", socket_fd);
-	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	r = connect_as_owner(fd, socket_fd, &addr);
+	if (r < 0)
+		return r == -EAGAIN ? -ETIMEDOUT : r;
 	if (ret_pid) {
 		(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
 		*ret_pid = peer.pid;

@@ -224,7 +224,11 @@ def test_users_have_theirs_in_their_runtime_folder(host, runtime, place):
     assert host.ls(place) == ["mine"]
     assert host.call("stat", "-c", "%a %u", place).stdout == f"700 {USER}\n"
     host.run("sleep", "sleep", "60", uid=USER, **more)
-    assert sorted(host.rows(uid=USER, **more)) == ["mine", "sleep"]
+    rows = host.rows(uid=USER, **more)
+    assert sorted(rows) == ["mine", "sleep"]
+    # to a snapinit in a user namespace the host's root is nobody, but who has started it is not
+    assert host.state("--pid", rows["mine"]["pid"])["command"] == ["sleep", "60"]
+    refused(host.snapctl("state", "--pid", rows["mine"]["pid"], uid=NOBODY), 3)
 
 
 def test_no_folder_is_no_reason_not_to_run(host):
