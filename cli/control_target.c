@@ -124,10 +124,17 @@ static int connect_pid(const struct control_target *target, uint64_t deadline_ns
 	char found[LISTENER_PATH_MAX] = INIT_OPTIONS_CONTROL;
 	snap_cleanup_close int file_fd = FD_NONE, fd = FD_NONE;
 	const char *path = target->path ? target->path : found;
+	char root[64];
 	pid_t peer = 0;
 
-	if (!target->path)
-		(void)listener_path((pid_t)target->pid, found);
+	(void)snprintf(root, sizeof(root), "/proc/%llu/root", (unsigned long long)target->pid);
+	/* where a process that lives has none, what lies at the usual place is another's */
+	if (!target->path && listener_path((pid_t)target->pid, found) == -ENOENT &&
+	    access(root, F_OK) == 0)
+		return snap_fail_plain(err, SNAP_E_PREFLIGHT, ENOENT,
+				       "process %llu does not listen at '%s', nor elsewhere "
+				       "(snapctl ps lists the snapinits that run)",
+				       (unsigned long long)target->pid, found);
 	if (path[0] != '/')
 		return snap_fail_plain(err, SNAP_E_USAGE, EINVAL,
 				       "with --pid the socket '%s' is a path in its container, "

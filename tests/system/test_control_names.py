@@ -182,6 +182,12 @@ def test_leftovers_of_the_killed_are_known_and_removed(host):
     host.run("other", "--name", "other", "--", "sleep", "60")
     assert host.state()["command"] == ["sleep", "60"]
     assert host.ls("/run/snapinit") == ["other"]
+    # one at the usual place counts as little
+    host.call("python3", "-c", "import socket; socket.socket(socket.AF_UNIX).bind('/run/snapinit.sock')")
+    assert "snapinit.sock" in host.ls("/run")
+    assert host.state()["command"] == ["sleep", "60"]
+    refused(host.snapctl("state", "--pid", host.holder.pid), 3, f"process {host.holder.pid} does not",
+            "nor elsewhere")
     # its name can be had again while it lies there, too
     os.kill(host.started[-1].pid, signal.SIGKILL)
     wait_for(lambda: not host.answers("other"), "its end")
