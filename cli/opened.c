@@ -60,6 +60,19 @@ int opened_check_rights(const struct opened *opened, struct snap_error *err)
 	return r;
 }
 
+int opened_check_owner(const struct opened *opened, uid_t uid, gid_t gid, struct snap_error *err)
+{
+	int r = credentials_act_as(uid, gid, err);
+
+	if (r < 0)
+		return r;
+	r = trusted_check_fd(opened->store.fd, opened->store.path, err);
+	if (r == 0)
+		r = trusted_check_fd(opened->gen_fd, opened->generation, err);
+	credentials_return();
+	return r;
+}
+
 void opened_done(struct opened *opened)
 {
 	manifest_done(&opened->manifest);

@@ -4,6 +4,8 @@
 
 /* A generation of a store, opened for looking at, whoever of the engine's users owns it. */
 
+#include <sys/types.h>
+
 #include "common/error.h"
 #include "snapshot/manifest.h"
 #include "snapshot/store.h"
@@ -23,6 +25,10 @@ int opened_load_manifest(struct opened *opened, struct snap_error *err);
 
 /* as a wake by its owner would: nobody else may own or change anything in it; SNAP_E_CORRUPT */
 int opened_check_rights(const struct opened *opened, struct snap_error *err);
+
+/* a wake by that user would have it: the store is theirs or root's; SNAP_E_CORRUPT */
+int opened_check_owner(const struct opened *opened, uid_t uid, gid_t gid, struct snap_error *err);
+
 void opened_done(struct opened *opened); /* idempotent */
 
 /* the engine's command, NULL-terminated; the vector is the caller's to free, the words are not */

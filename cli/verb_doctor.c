@@ -7,6 +7,7 @@
 #include "cli/checks.h"
 #include "cli/layout.h"
 #include "cli/output.h"
+#include "cli/user_container.h"
 #include "cli/verbs.h"
 
 #define STATUS_FAILED 3 /* something that is needed */
@@ -98,12 +99,26 @@ static json_t *finding_json(const char *id, const struct finding *finding)
 			 text_or_null(finding->remedy));
 }
 
+/* one run of the doctor */
+struct examination {
+	const struct doctor_options *options;
+	struct doctor doctor;
+	bool in_user_namespace;
+};
+
 /* run all checks; counts by status */
-static int examine(const struct doctor *doctor, bool json, size_t counts[CHECK_STATUS_MAX_],
+static int examine(const struct examination *e, size_t counts[CHECK_STATUS_MAX_],
 		   struct snap_error *err)
 {
+	const struct doctor *doctor = &e->doctor;
+	bool json = e->options->common.json;
 	json_t *list = json ? json_array() : NULL;
 
+	if (!json && e->in_user_namespace)
+		(void)printf(
+			"Not root: this is what holds in the user namespace that snapctl create "
+			"and run make.\nWhere snapinit is started by this user in another way, "
+			"engines boot cold.\n\n");
 	for (const struct check *check = checks_table; check->id; check++) {
 		struct finding finding = {.status = CHECK_SKIP};
 
@@ -116,34 +131,55 @@ static int examine(const struct doctor *doctor, bool json, size_t counts[CHECK_S
 		(void)fflush(stdout);
 	}
 	if (!json) {
-		(void)printf("\nsetting %s: %zu ok, %zu warnings, %zu failed, %zu skipped\n",
-			     doctor_setting(doctor), counts[CHECK_OK], counts[CHECK_WARN],
-			     counts[CHECK_FAIL], counts[CHECK_SKIP]);
+		(void)printf("\nsetting %s%s: %zu ok, %zu warnings, %zu failed, %zu skipped\n",
+			     doctor_setting(doctor),
+			     e->in_user_namespace ? " in a user namespace" : "", counts[CHECK_OK],
+			     counts[CHECK_WARN], counts[CHECK_FAIL], counts[CHECK_SKIP]);
 		return 0;
 	}
-	return output_json(json_pack("{s:s, s:s, s:b, s:o}", "schema", "snapctl.doctor/v1",
+	return output_json(json_pack("{s:s, s:s, s:b, s:b, s:o}", "schema", "snapctl.doctor/v1",
 				     "setting", doctor_setting(doctor), "ok",
-				     counts[CHECK_FAIL] == 0, "checks", list),
+				     counts[CHECK_FAIL] == 0, "user_namespace",
+				     e->in_user_namespace, "checks", list),
 			   err);
+}
+
+/* the exit status, or -errno with err */
+static int examine_here(void *arg, struct snap_error *err)
+{
+	struct examination *e = arg;
+	size_t counts[CHECK_STATUS_MAX_] = {0};
+	int r = doctor_init(&e->doctor, e->options, err);
+
+	if (r == 0)
+		r = examine(e, counts, err);
+	host_done(&e->doctor.host);
+	if (r < 0)
+		return r;
+	if (counts[CHECK_FAIL] > 0)
+		return STATUS_FAILED;
+	return e->options->strict && counts[CHECK_WARN] > 0 ? STATUS_WARNED : 0;
 }
 
 int verb_doctor(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
 	struct doctor_options options = {.store = NULL};
-	size_t counts[CHECK_STATUS_MAX_] = {0};
-	struct doctor doctor;
+	static struct examination examination;
 	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	int r;
 
 	if (next < 0)
 		return next == VERB_HELPED ? 0 : VERB_FAILED;
-	if (doctor_init(&doctor, &options, err) < 0)
-		return VERB_FAILED;
-	r = examine(&doctor, options.common.json, counts, err);
-	host_done(&doctor.host);
+	examination.options = &options;
+	r = doctor_init(&examination.doctor, &options, err);
 	if (r < 0)
 		return VERB_FAILED;
-	if (counts[CHECK_FAIL] > 0)
-		return STATUS_FAILED;
-	return options.strict && counts[CHECK_WARN] > 0 ? STATUS_WARNED : 0;
+	/* file capabilities of snapworker do without one */
+	examination.in_user_namespace =
+		examination.doctor.worker_caps == 0 &&
+		user_container_is_needed(&examination.doctor.host.fingerprint);
+	host_done(&examination.doctor.host);
+	r = examination.in_user_namespace ? user_container_run(examine_here, &examination, err)
+					  : examine_here(&examination, err);
+	return r < 0 ? VERB_FAILED : r;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The gate is asked as if the snapshot's own command were started here, in its folder, by its user
- * when we could become that user, in a pid namespace of its own. Environment, files, kernel and
- * rights are what they are.
+ * when we could become that user, in a pid namespace of its own; without a right to wake anything,
+ * in the user namespace that `snapctl run` would make. Environment, files, kernel and rights are
+ * what they are.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include "cli/opened.h"
 #include "cli/output.h"
 #include "cli/pages_report.h"
+#include "cli/user_container.h"
 #include "cli/verbs.h"
 #include "common/cleanup.h"
 #include "common/text.h"
@@ -56,14 +58,19 @@ struct inspection {
 	struct pages_report *pages; /* NULL: all memory is in CRIU's images, or unreadable */
 	struct snap_error pages_err;
 	double rate; /* bytes a second; 0: not given */
+	const struct inspect_options *options;
+	bool in_user_namespace; /* that `snapctl run` would make */
+	uid_t wake_uid;		/* whom it would wake as */
+	gid_t wake_gid;
 };
 
 /* the user and groups of the manifest, when we could become them */
-static int borrow_user(const struct manifest_identity *from, struct manifest_identity *to)
+static int borrow_user(const struct inspection *i, struct manifest_identity *to)
 {
+	const struct manifest_identity *from = &i->opened.manifest.identity;
 	uint32_t *groups;
 
-	if (geteuid() != 0)
+	if (geteuid() != 0 || i->in_user_namespace)
 		return 0;
 	groups = calloc(from->n_groups + 1, sizeof(*groups));
 	if (!groups)
@@ -95,8 +102,10 @@ static int ask_gate(struct inspection *i, struct snap_error *err)
 	if (chdir(m->identity.cwd) < 0 && !before)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "there is no working folder");
 	r = identity_take(command, environ, m->identity.adapter, m->identity.env_salt, &want, err);
-	if (r == 0 && borrow_user(&m->identity, &want) < 0)
+	if (r == 0 && borrow_user(i, &want) < 0)
 		r = snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot ask the gate");
+	i->wake_uid = want.uid;
+	i->wake_gid = want.gid;
 	if (r == 0)
 		(void)gate_check(m, &want, &i->host.fingerprint, i->opened.gen_fd, &accept,
 				 &i->reasons);
@@ -113,7 +122,8 @@ static void ask_rights(struct inspection *i)
 	struct snap_error err = {.code = SNAP_OK};
 	size_t used = strlen(reasons->text);
 
-	if (opened_check_rights(&i->opened, &err) == 0)
+	if (opened_check_owner(&i->opened, i->wake_uid, i->wake_gid, &err) == 0 &&
+	    opened_check_rights(&i->opened, &err) == 0)
 		return;
 	reasons->n++;
 	(void)snprintf(reasons->text + used, sizeof(reasons->text) - used, "%s%s",
@@ -160,15 +170,17 @@ static void print_listeners(const struct manifest *m)
 	(void)printf("\n");
 }
 
-static void print_reasons(const struct gate_reasons *reasons)
+static void print_reasons(const struct inspection *i)
 {
+	const struct gate_reasons *reasons = &i->reasons;
 	const char *at = reasons->text;
 
-	if (reasons->n == 0) {
-		(void)printf("wakes here   yes\n");
-		return;
-	}
-	(void)printf("wakes here   no\n");
+	(void)printf("wakes here   %s", reasons->n == 0 ? "yes" : "no");
+	if (i->in_user_namespace)
+		(void)printf(", in the user namespace that snapctl run makes");
+	else if (reasons->n == 0 && i->wake_uid != geteuid())
+		(void)printf(", as its user (snapctl run --user %u:%u)", i->wake_uid, i->wake_gid);
+	(void)printf("\n");
 	while (*at) {
 		const char *end = strstr(at, "; ");
 		size_t n = end ? (size_t)(end - at) : strlen(at);
@@ -240,7 +252,7 @@ static void print_text(struct inspection *i, const struct inspect_options *optio
 		     m->cold_boot_ms > 0 ? output_duration(m->cold_boot_ms, boot) : "not known",
 		     output_duration(m->capture_ms, whole), output_duration(m->frozen_ms, still));
 	(void)printf("verified     %s\n", m->verified ? "yes" : "no");
-	print_reasons(&i->reasons);
+	print_reasons(i);
 	print_pages(i, options->all);
 	if (!options->verify_files)
 		return;
@@ -306,6 +318,7 @@ static int print_json(const struct inspection *i, bool with_files, struct snap_e
 						   "problem", i->damage.items[k].problem));
 		(void)json_object_set_new(result, "damaged", damaged);
 	}
+	(void)json_object_set_new(result, "user_namespace", json_boolean(i->in_user_namespace));
 	(void)json_object_set_new(result, "pages",
 				  i->pages ? pages_report_json(i->pages) : json_null());
 	(void)json_object_set_new(result, "wake_forecast", forecast_json(i));
@@ -331,20 +344,15 @@ static int look_at_pages(struct inspection *i, const struct inspect_options *opt
 	return r;
 }
 
-static int inspect(struct inspection *i, const struct inspect_options *options,
-		   struct snap_error *err)
+/* the exit status, or -errno with err */
+static int judge_and_tell(void *arg, struct snap_error *err)
 {
-	struct pages_report report = {.rows = NULL};
-	int r = opened_load_manifest(&i->opened, err);
+	struct inspection *i = arg;
+	const struct inspect_options *options = i->options;
+	int r = host_take(options->criu, &i->host, err);
 
-	if (r == 0)
-		r = look_at_pages(i, options, &report, err);
-	if (r == 0)
-		r = host_take(options->criu, &i->host, err);
-	if (r < 0) {
-		pages_report_done(&report);
+	if (r < 0)
 		return r;
-	}
 	r = ask_gate(i, err);
 	if (r == 0)
 		ask_rights(i);
@@ -355,6 +363,35 @@ static int inspect(struct inspection *i, const struct inspect_options *options,
 	else if (r == 0)
 		print_text(i, options);
 	host_done(&i->host);
+	if (r == 0 && i->damage.n_all > 0)
+		r = snap_code_exit_status(SNAP_E_CORRUPT);
+	damage_done(&i->damage);
+	return r;
+}
+
+/* not root: what `snapctl run` would do there */
+static int judge(struct inspection *i, struct snap_error *err)
+{
+	struct host host;
+	int r = host_take(i->options->criu, &host, err);
+
+	if (r < 0)
+		return r;
+	i->in_user_namespace = user_container_is_needed(&host.fingerprint);
+	host_done(&host);
+	return i->in_user_namespace ? user_container_run(judge_and_tell, i, err)
+				    : judge_and_tell(i, err);
+}
+
+static int inspect(struct inspection *i, struct snap_error *err)
+{
+	struct pages_report report = {.rows = NULL};
+	int r = opened_load_manifest(&i->opened, err);
+
+	if (r == 0)
+		r = look_at_pages(i, i->options, &report, err);
+	if (r == 0)
+		r = judge(i, err);
 	pages_report_done(&report);
 	i->pages = NULL;
 	return r;
@@ -363,10 +400,9 @@ static int inspect(struct inspection *i, const struct inspect_options *options,
 int verb_inspect(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
 	struct inspect_options options = {.generation = NULL};
-	struct inspection inspection = {.path = NULL};
+	struct inspection inspection = {.options = &options};
 	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	int r;
-	size_t damaged;
 
 	if (next < 0)
 		return next == VERB_HELPED ? 0 : VERB_FAILED;
@@ -376,11 +412,7 @@ int verb_inspect(const struct verb *verb, int argc, char **argv, struct snap_err
 	r = opened_init(&inspection.opened, inspection.path, options.generation, err);
 	if (r < 0)
 		return VERB_FAILED;
-	r = inspect(&inspection, &options, err);
-	damaged = inspection.damage.n_all;
-	damage_done(&inspection.damage);
+	r = inspect(&inspection, err);
 	opened_done(&inspection.opened);
-	if (r < 0)
-		return VERB_FAILED;
-	return damaged > 0 ? snap_code_exit_status(SNAP_E_CORRUPT) : 0;
+	return r < 0 ? VERB_FAILED : r;
 }

@@ -48,6 +48,7 @@ struct verification {
 	const char *path;
 	struct opened opened;
 	struct damage damage;
+	struct snap_error foreign; /* whole or not, a wake would not have it: code is not SNAP_OK */
 	bool woken;
 	uint64_t wake_ms;
 	int interrupted_by; /* 0: no signal */
@@ -90,13 +91,21 @@ static const struct credentials *made_as(const struct manifest_identity *identit
 	return buf;
 }
 
+/* the least that has what the capture had, or the gate would refuse */
+static const char *rights_made_with(const struct fingerprint *had)
+{
+	uint64_t docker = rights_mask(RIGHTS_DOCKER, UINT64_MAX);
+
+	return strcmp(had->setting, "A") == 0 || (had->caps_effective & ~docker) != 0 ? "full"
+										      : "docker";
+}
+
 static int fill_place(const struct verify_options *options, const struct manifest *m,
 		      struct credentials *user, struct create_place *ret, struct snap_error *err)
 {
-	const char *made_for = strcmp(m->host.setting, "A") == 0 ? "full" : "docker";
+	const char *rights = options->rights ? options->rights : rights_made_with(&m->host);
 	char dir[PATH_MAX];
-	int r = rights_parse(options->rights ? options->rights : made_for, "--for", &ret->rights,
-			     err);
+	int r = rights_parse(rights, "--for", &ret->rights, err);
 
 	if (r == 0 && options->user) {
 		r = credentials_parse(options->user, user, err);
@@ -162,6 +171,16 @@ static int wake(struct verification *v, const struct verify_options *options,
 	return r < 0 ? r : wake_as_made(v, &spec, options, err);
 }
 
+/* as a wake by the engine's user, or by us, would look at it */
+static void check_owner(struct verification *v)
+{
+	const struct manifest_identity *identity = &v->opened.manifest.identity;
+	bool any = geteuid() == 0;
+
+	(void)opened_check_owner(&v->opened, any ? identity->uid : geteuid(),
+				 any ? identity->gid : getegid(), &v->foreign);
+}
+
 static json_t *damage_json(const struct damage *damage)
 {
 	json_t *list = json_array();
@@ -171,6 +190,11 @@ static json_t *damage_json(const struct damage *damage)
 					    json_pack("{s:s, s:s}", "name", damage->items[i].name,
 						      "problem", damage->items[i].problem));
 	return list;
+}
+
+static bool is_foreign(const struct verification *v)
+{
+	return v->foreign.code != SNAP_OK;
 }
 
 static int print_json(const struct verification *v, const struct snap_error *failure, bool tried,
@@ -184,14 +208,15 @@ static int print_json(const struct verification *v, const struct snap_error *fai
 	else if (tried)
 		wake_result = json_pack("{s:b, s:s, s:s}", "ok", false, "code",
 					snap_code_name(failure->code), "message", failure->msg);
-	return output_json(json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o}", "schema",
-				     "snapctl.verify/v1", "store", v->path, "generation",
-				     v->opened.generation, "ok", v->damage.n_all == 0 && !failed,
-				     "files", (json_int_t)v->damage.files, "bytes",
-				     (json_int_t)v->damage.bytes, "damaged_files",
-				     (json_int_t)v->damage.n_all, "damaged",
-				     damage_json(&v->damage), "wake", wake_result),
-			   err);
+	return output_json(
+		json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:s?, s:o}", "schema",
+			  "snapctl.verify/v1", "store", v->path, "generation", v->opened.generation,
+			  "ok", v->damage.n_all == 0 && !failed && !is_foreign(v), "files",
+			  (json_int_t)v->damage.files, "bytes", (json_int_t)v->damage.bytes,
+			  "damaged_files", (json_int_t)v->damage.n_all, "damaged",
+			  damage_json(&v->damage), "foreign", is_foreign(v) ? v->foreign.msg : NULL,
+			  "wake", wake_result),
+		err);
 }
 
 static void print_text(const struct verification *v)
@@ -222,7 +247,11 @@ static int verify(struct verification *v, const struct verify_options *options,
 
 	if (r < 0)
 		return r;
-	if (options->wake && v->damage.n_all == 0) {
+	if (v->damage.n_all == 0 && !options->user)
+		check_owner(v);
+	if (is_foreign(v))
+		output_failure_line("verify", &v->foreign);
+	if (options->wake && v->damage.n_all == 0 && !is_foreign(v)) {
 		tried = true;
 		r = wake(v, options, &failure);
 		if (r < 0)
@@ -236,7 +265,7 @@ static int verify(struct verification *v, const struct verify_options *options,
 		return r;
 	if (v->interrupted_by != 0)
 		return 128 + v->interrupted_by;
-	if (v->damage.n_all > 0)
+	if (v->damage.n_all > 0 || is_foreign(v))
 		return snap_code_exit_status(SNAP_E_CORRUPT);
 	return snap_code_exit_status(failure.code);
 }

@@ -17,7 +17,8 @@ int trusted_check(const struct stat *st, const char *path, struct snap_error *er
 {
 	if (st->st_uid != geteuid() && st->st_uid != 0)
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EPERM,
-				       "'%s' is owned by uid %u, neither ours (%u) nor root's",
+				       "'%s' is owned by uid %u, neither ours (%u) nor root's "
+				       "(remedy: do this as that user, or chown it)",
 				       path, st->st_uid, geteuid());
 	if ((st->st_mode & 022) != 0)
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EPERM,

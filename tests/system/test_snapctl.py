@@ -354,14 +354,17 @@ def test_run_without_rights_is_in_a_user_namespace():
     assert effective >> 40 & 1 and not effective >> 21 & 1  # CHECKPOINT_RESTORE, not SYS_ADMIN
 
 
+# no rights, and no user namespace to have them in. The sysctl is that of the user namespace: nobody
+# else has less by it
+WITHOUT_ANYTHING = ["unshare", "-Ur", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && "
+                    "exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"", "sh"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops root")
 @pytest.mark.parametrize("options", [[], ["--user", "1"]], ids=["", "--user"])
 def test_run_without_rights_or_user_namespaces_says_what_is_missing(options):
-    # the sysctl is that of the user namespace: nobody else has less by it
-    script = ("echo 0 > /proc/sys/user/max_user_namespaces && "
-              "exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"")
-    done = subprocess.run(["unshare", "-Ur", "sh", "-c", script, "sh", SNAPCTL, "run", *options,
-                           "--", "true"], capture_output=True, text=True, check=False, user=NOBODY)
+    done = subprocess.run([*WITHOUT_ANYTHING, SNAPCTL, "run", *options, "--", "true"],
+                          capture_output=True, text=True, check=False, user=NOBODY)
     assert done.returncode == 125
     assert "CAP_SYS_ADMIN" in done.stderr and "user namespaces" in done.stderr
 
@@ -429,6 +432,41 @@ def test_inspection_tells_why_a_snapshot_does_not_wake_here(service):
     gate = json.loads(result(done))["gate"]
     assert gate["ok"] is False
     assert any("ANOTHER" in reason for reason in gate["reasons"])
+
+
+@pytest.fixture(name="theirs")
+def make_service_of_nobody(service):
+    """One whose folder belongs to somebody without any right."""
+    os.chown(service.folder, NOBODY, NOBODY)
+    return service
+
+
+@needs_criu
+@pytest.mark.parametrize("kind", ["docker", "full"])
+def test_inspection_and_trial_wake_without_rights_are_in_a_user_namespace(theirs, kind):
+    how = {"user": NOBODY, "cwd": theirs.folder}
+    result(theirs.create("--for", kind, user=NOBODY))
+    told = json.loads(result(snapctl("inspect", "--json", theirs.store, **how)))
+    assert told["gate"] == {"ok": True, "reasons": []} and told["user_namespace"] is True
+    assert "yes, in the user namespace" in result(snapctl("inspect", theirs.store, **how))
+    result(snapctl("verify", "--wake", theirs.store, **how))
+    told = json.loads(result(snapctl("inspect", "--json", theirs.store, user=NOBODY, env=clean_env(ANOTHER="1"))))
+    assert told["gate"]["ok"] is False and len(told["gate"]["reasons"]) == 1
+
+
+@needs_criu
+def test_anothers_store_is_refused_by_its_owner_in_all_verbs(theirs):
+    result(theirs.create(user=NOBODY))
+    reason = f"owned by uid {NOBODY}"
+    told = json.loads(result(snapctl("inspect", "--json", theirs.store)))
+    assert told["gate"]["ok"] is False and reason in told["gate"]["reasons"][-1]
+    for options in [], ["--wake"]:
+        done = snapctl("verify", "--json", *options, theirs.store)
+        told = json.loads(result(done, 5))
+        assert told["ok"] is False and told["damaged_files"] == 0 and reason in told["foreign"]
+        assert reason in done.stderr and told["wake"] is None
+    done = snapctl("run", "--snapshot", theirs.store, "--fallback", "none", "--", *theirs.command())
+    assert done.returncode == 222 and reason in done.stderr
 
 
 @needs_criu
@@ -524,6 +562,7 @@ def test_engine_of_another_user_is_captured_and_woken(service):
     seen = json.loads(result(snapctl("inspect", "--json", service.store)))
     assert seen["manifest"]["identity"]["uid"] == 1234
     assert seen["gate"]["ok"] is True, seen["gate"]
+    assert "yes, as its user (snapctl run --user 1234:2345)" in result(snapctl("inspect", service.store))
     result(snapctl("verify", "--wake", *snapinit, service.store))
 
 
@@ -802,12 +841,28 @@ def test_doctor_inside_a_container_names_its_setting():
     assert json.loads(result(done))["setting"] == "B"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="drops root")
-def test_doctor_without_rights_fails_and_tells_remedies():
+@needs_criu
+def test_doctor_without_rights_answers_for_the_user_namespace(theirs):
     if has_file_capabilities():
         pytest.skip("snapworker has file capabilities here")
-    told, checks = examine("--no-trial", status=3, user=NOBODY)
-    assert told["setting"] == "none"
+    how = {"user": NOBODY, "env": clean_env(TMPDIR=str(theirs.folder))}
+    told, checks = examine(**how)
+    assert told["setting"] == "B" and told["user_namespace"] is True
+    assert checks["trial.wake"]["status"] == "ok", checks["trial.wake"]
+    done = snapctl("doctor", "--no-trial", **how)
+    assert result(done).startswith("Not root") and "setting B in a user namespace" in done.stdout
+    assert examine("--no-trial")[0]["user_namespace"] is False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops root")
+def test_doctor_without_rights_or_user_namespaces_fails_and_tells_remedies():
+    if has_file_capabilities():
+        pytest.skip("snapworker has file capabilities here")
+    done = subprocess.run([*WITHOUT_ANYTHING, SNAPCTL, "doctor", "--json", "--no-trial"], capture_output=True,
+                          text=True, check=False, user=NOBODY, env=clean_env())
+    told = json.loads(result(done, 3))
+    checks = {check["id"]: check for check in told["checks"]}
+    assert told["setting"] == "none" and told["user_namespace"] is False
     assert checks["cap.ckpt"]["status"] == "fail" and "--cap-add" in checks["cap.ckpt"]["remedy"]
 
 
