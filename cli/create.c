@@ -18,6 +18,7 @@
 #include "common/fd.h"
 #include "common/parse.h"
 #include "engine/engine.h"
+#include "snapshot/folder.h"
 #include "snapshot/manifest.h"
 
 #define OWN_WORDS_MAX 64 /* snapinit and its options but the lists */
@@ -257,16 +258,17 @@ static int act_as_user(const struct create_place *place, struct snap_error *err)
 }
 
 /* make the folder while we may write beside it, then hand it over */
-static int make_store(const struct create_spec *spec, struct snap_error *err)
+static int make_store(const struct create_spec *spec, bool *ret_made, struct snap_error *err)
 {
 	const struct credentials *user = spec->place.user;
 
 	if (mkdir(spec->store, 0700) < 0) {
 		if (errno == EEXIST)
 			return 0;
-		return snap_fail(err, SNAP_E_PREFLIGHT, errno, "cannot make store '%s'",
+		return snap_fail(err, snap_code_of_place(errno), errno, "cannot make store '%s'",
 				 spec->store);
 	}
+	*ret_made = true;
 	if (user && chown(spec->store, user->uid, user->gid) < 0) {
 		int saved = errno;
 
@@ -275,6 +277,22 @@ static int make_store(const struct create_spec *spec, struct snap_error *err)
 				 spec->store, user->uid);
 	}
 	return 0;
+}
+
+static int is_snapshots(int dir_fd, const char *name, void *arg)
+{
+	(void)dir_fd;
+	(void)arg;
+	return strcmp(name, "kdat") != 0;
+}
+
+/* one that we have made and that nothing came into: what is kept there of CRIU's is no snapshot */
+static void take_store_back(const char *path)
+{
+	snap_cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0 && folder_each(fd, is_snapshots, NULL) == 0 && folder_remove(fd, "kdat") == 0)
+		(void)rmdir(path);
 }
 
 static int read_result(const struct store *store, struct create_result *ret, struct snap_error *err)
@@ -392,13 +410,14 @@ int create_run(const struct create_spec *spec, struct attend *attend, struct cre
 {
 	struct create_result result = {.verified = false};
 	struct store store = {.fd = FD_NONE};
+	bool made = false;
 	int r;
 
 	/* would end container 2 like container 1, or container 1 too early */
 	(void)unsetenv("SNAPINIT_EXIT_WHEN_READY");
 	r = check_engine(&spec->engine, err);
 	if (r == 0)
-		r = make_store(spec, err);
+		r = make_store(spec, &made, err);
 	if (r == 0)
 		r = act_as_user(&spec->place, err);
 	if (r == 0)
@@ -411,5 +430,7 @@ int create_run(const struct create_spec *spec, struct attend *attend, struct cre
 	credentials_return();
 	if (r == 0)
 		*ret = result;
+	else if (made)
+		take_store_back(spec->store);
 	return r;
 }

@@ -107,41 +107,29 @@ __attribute__((format(printf, 2, 3))) static void put_failure(const char *mark, 
 	va_end(ap);
 }
 
-/* "…: Invalid argument" behind a sentence that says what is invalid is noise */
-static void copy_message(const struct snap_error *err, char *buf, size_t size)
+static const char *message_of(const struct snap_error *err)
 {
-	const char *noise =
-		err->code == SNAP_E_USAGE && err->errnum > 0 ? strerror(err->errnum) : "";
-	size_t used, tail = strlen(noise) + 2;
-
-	(void)snprintf(buf, size, "%s", err->msg[0] ? err->msg : snap_code_name(err->code));
-	used = strlen(buf);
-	if (noise[0] && used > tail && strcmp(buf + used - tail + 2, noise) == 0)
-		buf[used - tail] = '\0';
-	text_make_printable(buf); /* it names what others have named */
+	return err->msg[0] ? err->msg : snap_code_name(err->code);
 }
 
 void output_failure_line(const char *verb, const struct snap_error *err)
 {
-	char msg[sizeof(err->msg)], mark[64];
+	char mark[64];
 
-	copy_message(err, msg, sizeof(msg));
 	(void)snprintf(mark, sizeof(mark), "%s%s%s", verb ? verb : "", verb ? ": " : "",
 		       output_colour(STDERR_FILENO, OUTPUT_RED));
-	put_failure(mark, "%s", msg);
+	put_failure(mark, "%s", message_of(err));
 }
 
 int output_failure(const char *verb, const struct snap_error *err)
 {
 	enum snap_code code = err->code == SNAP_OK ? SNAP_E_INTERNAL : err->code;
-	char msg[sizeof(err->msg)];
 
 	output_failure_line(verb, err);
-	copy_message(err, msg, sizeof(msg));
 	if (is_json)
 		(void)output_json(json_pack("{s:s, s:s?, s:s, s:s}", "schema", "snapctl.error/v1",
 					    "verb", verb, "code", snap_code_name(code), "message",
-					    msg),
+					    message_of(err)),
 				  NULL);
 	return snap_code_exit_status(code);
 }

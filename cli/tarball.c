@@ -72,8 +72,7 @@ static int open_target(const char *to, struct target *ret, struct snap_error *er
 	if (errno == EEXIST)
 		return snap_fail_plain(err, SNAP_E_USAGE, EEXIST,
 				       "'%s' exists and is not overwritten", to);
-	return snap_fail_plain(err, SNAP_E_USAGE, errno, "cannot make '%s' (%s)", to,
-			       strerror(errno));
+	return snap_fail(err, snap_code_of_place(errno), errno, "cannot make '%s'", to);
 }
 
 static int print_json(const struct opened *opened, const char *store, const char *to,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What snapinit would go by if it were started here and now with these options, and why. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,11 +98,41 @@ static const char *value_unset(const struct option_def *def)
 	return def->type == OPTION_FLAG ? "no" : NULL;
 }
 
-static void print_line(const struct option_def *def, const char *value, const char *where,
-		       bool show_origin)
+#define VALUE_WIDTH_MAX 40 /* one that is longer pushes its origin to the right */
+
+/* of the columns name and value */
+struct widths {
+	int name;
+	int value;
+};
+
+static void widen(int *width, const char *text, int max)
 {
-	if (show_origin)
-		(void)printf("%-16s %-28s %s\n", def->name, value ? value : "-", where);
+	int n = (int)strlen(text);
+
+	if (n > *width && n <= max)
+		*width = n;
+}
+
+static struct widths find_widths(const struct settings *settings)
+{
+	struct widths widths = {.name = 0, .value = (int)strlen("value")};
+
+	for (const struct option_def *def = init_options_table; def->name; def++) {
+		if (is_setting(def))
+			widen(&widths.name, def->name, INT_MAX);
+	}
+	for (size_t i = 0; i < settings->n; i++)
+		widen(&widths.value, settings->items[i].value, VALUE_WIDTH_MAX);
+	return widths;
+}
+
+static void print_line(const struct option_def *def, const char *value, const char *where,
+		       const struct widths *widths)
+{
+	if (widths)
+		(void)printf("%-*s  %-*s  %s\n", widths->name, def->name, widths->value,
+			     value ? value : "-", where);
 	else if (value && def->key)
 		(void)printf("%s = %s\n", def->key, value);
 	else if (def->key)
@@ -110,11 +141,17 @@ static void print_line(const struct option_def *def, const char *value, const ch
 
 static void print_text(struct settings *settings, bool show_origin)
 {
+	struct widths found = find_widths(settings);
+	const struct widths *widths = show_origin ? &found : NULL;
+
+	if (show_origin)
+		(void)printf("%-*s  %-*s  %s\n", found.name, "setting", found.value, "value",
+			     "from");
 	for (const struct option_def *def = init_options_table; def->name; def++) {
 		if (!is_setting(def))
 			continue;
 		if (!find(settings, def))
-			print_line(def, value_unset(def), "default", show_origin);
+			print_line(def, value_unset(def), "default", widths);
 		for (size_t i = 0; i < settings->n; i++) {
 			const struct setting *s = &settings->items[i];
 			char where[CONFIG_WHERE_MAX + 16];
@@ -124,7 +161,7 @@ static void print_text(struct settings *settings, bool show_origin)
 			(void)snprintf(where, sizeof(where), "%s%s",
 				       s->origin == OPTION_FROM_ENVIRONMENT ? "environment " : "",
 				       s->where);
-			print_line(def, s->value, where, show_origin);
+			print_line(def, s->value, where, widths);
 		}
 	}
 }

@@ -10,8 +10,7 @@
 #include "cli/user_container.h"
 #include "cli/verbs.h"
 
-#define STATUS_FAILED 3 /* something that is needed */
-#define STATUS_WARNED 4 /* with --strict */
+#define STATUS_FAILED 3 /* something that is needed; with --strict, that would be good to have */
 
 struct doctor_options {
 	struct verb_common common;
@@ -30,7 +29,7 @@ const struct option_def verb_doctor_options[] = {
 	{"no-trial", 0, OPTION_FLAG, AT(no_trial), NULL, NULL,
 	 .help = "without the trial capture and wake (a second)"},
 	{"strict", 0, OPTION_FLAG, AT(strict), NULL, NULL,
-	 .help = "exit status 4 when there are warnings"},
+	 .help = "warnings fail, too: exit status 3"},
 	VERB_CRIU_OPTION(struct doctor_options),
 	VERB_SNAPINIT_OPTION(struct doctor_options),
 	VERB_COMMON_OPTIONS(struct doctor_options),
@@ -156,9 +155,9 @@ static int examine_here(void *arg, struct snap_error *err)
 	host_done(&e->doctor.host);
 	if (r < 0)
 		return r;
-	if (counts[CHECK_FAIL] > 0)
-		return STATUS_FAILED;
-	return e->options->strict && counts[CHECK_WARN] > 0 ? STATUS_WARNED : 0;
+	return counts[CHECK_FAIL] > 0 || (e->options->strict && counts[CHECK_WARN] > 0)
+		       ? STATUS_FAILED
+		       : 0;
 }
 
 int verb_doctor(const struct verb *verb, int argc, char **argv, struct snap_error *err)

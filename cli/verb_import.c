@@ -76,7 +76,9 @@ static int import(const char *from, const char *store, const struct import_optio
 		return print_json(from, store, &result, err);
 	(void)printf("%s %s %s, %s, it was %s\n", store, result.generation,
 		     output_size(result.archive.bytes, size),
-		     result.verified ? "verified" : "unverified", result.was);
+		     result.verified ? "verified where it was made, not here"
+				     : "not verified anywhere",
+		     result.was);
 	return 0;
 }
 

@@ -14,7 +14,8 @@ const struct verb verbs_table[] = {
 	 "run a command under snapinit in a container of its own",
 	 verb_run_options, .words = VERB_WORDS_COMMAND, .takes_snapinits = true,
 	 .notes = "Every other option is snapinit's, see snapinit --help. The exit status is the\n"
-		  "command's own, 128+N after signal N, and 125 when snapctl failed.\n"},
+		  "command's own, 128+N after signal N, 125 when snapctl failed, 126 and 127\n"
+		  "when the command cannot be executed or found.\n"},
 	{"inspect", "[options] DIR", 1, 1, verb_inspect,
 	 "tell what a snapshot is and whether it would wake here",
 	 verb_inspect_options, .words = VERB_WORDS_DIR},

@@ -8,14 +8,25 @@
 
 #include "cli/output.h"
 #include "common/init_options.h"
+#include "common/similar.h"
 
 const struct verb *verbs_find(const char *name, struct snap_error *err)
 {
+	struct similar similar;
+
 	for (const struct verb *verb = verbs_table; verb->name; verb++) {
 		if (strcmp(verb->name, name) == 0)
 			return verb;
 	}
-	(void)snap_fail_plain(err, SNAP_E_USAGE, 0, "unknown verb '%s', see snapctl help", name);
+	similar_init(&similar, name, strlen(name));
+	for (const struct verb *verb = verbs_table; verb->name; verb++) {
+		if (verb->help)
+			similar_try(&similar, verb->name);
+	}
+	(void)snap_fail_plain(err, SNAP_E_USAGE, 0,
+			      "unknown verb '%s' (%s%s%ssnapctl help lists all)", name,
+			      similar.best ? "did you mean " : "", similar.best ? similar.best : "",
+			      similar.best ? "? " : "");
 	return NULL;
 }
 
@@ -44,7 +55,8 @@ void verbs_print_help(FILE *out)
 		"4 snapshot incompatible or absent, 5 damaged, 6 engine not ready, 7 the engine\n"
 		"holds what cannot be dumped, 8 dump failed, 9 GPU, 10 wake failed, 11 over\n"
 		"budget, 12 hook, 13 another answer than before, 130 and 143 interrupted.\n"
-		"run: the command's own, 128+N after signal N, 125 when snapctl failed.\n"
+		"run: the command's own, 128+N after signal N, 125 when snapctl failed, 126 and\n"
+		"127 when the command cannot be executed or found.\n"
 		"diff: 1 when something differs that matters for a wake, 125 internal.\n",
 		out);
 }
@@ -109,6 +121,9 @@ static int take_rest(struct options *options, struct verb_common *common, struct
 	/* `config` has one that is not for itself */
 	if (r == 0 && config && config->env) {
 		r = config_file_load(&common->config, common->config_path, err);
+		/* what is no key of the verb's is for a snapinit that it starts */
+		if (r == 0)
+			r = init_options_check_config(&common->config, err);
 		if (r == 0)
 			r = options_take_config(options, &common->config, init_options_table, err);
 		if (r == 0)

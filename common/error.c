@@ -104,6 +104,26 @@ const char *snap_code_name(enum snap_code code)
 	return code_infos[code].name;
 }
 
+enum snap_code snap_code_of_place(int errnum)
+{
+	switch (errnum) {
+	case ENOENT:
+	case ENOTDIR:
+	case ENAMETOOLONG:
+	case ELOOP:
+		return SNAP_E_USAGE;
+	case EROFS:
+	case EACCES:
+	case EPERM:
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return SNAP_E_PREFLIGHT;
+	default:
+		return SNAP_E_INTERNAL;
+	}
+}
+
 int snap_code_exit_status(enum snap_code code)
 {
 	if (code < 0 || code >= SNAP_CODE_MAX_)

@@ -61,6 +61,12 @@ const char *snap_code_name(enum snap_code code);
 /* the code of that name; SNAP_E_INTERNAL for another word */
 enum snap_code snap_code_named(const char *name);
 
+/*
+ * The code when a file or folder that the user named cannot be made: a path that leads nowhere is a
+ * slip of theirs, what the place refuses is its owner's to cure, anything else is ours.
+ */
+enum snap_code snap_code_of_place(int errnum);
+
 /* exit status of snapctl for a code (shared/facts/platforms.md 5.2; docs/man/snapctl.1) */
 int snap_code_exit_status(enum snap_code code);
 

@@ -83,10 +83,10 @@ const struct option_def init_options_table[] = {
 	 .words = INIT_OPTIONS_ENGINES},
 	{"ready", 0, OPTION_STRING, AT(ready), ENV("READY"), "SPEC",
 	 "when the engine is ready", .key = "ready", .words = INIT_OPTIONS_READY},
-	{"ready-timeout", 0, OPTION_STRING, AT(ready_timeout), ENV("READY_TIMEOUT"), "DUR",
+	{"ready-timeout", 0, OPTION_DURATION_TEXT, AT(ready_timeout), ENV("READY_TIMEOUT"), "DUR",
 	 "give up a capture when the engine is not ready after DUR",
 	 .key = "ready-timeout", .initial = "10m"},
-	{"quiet-timeout", 0, OPTION_STRING, AT(quiet_timeout), ENV("QUIET_TIMEOUT"), "DUR",
+	{"quiet-timeout", 0, OPTION_DURATION_TEXT, AT(quiet_timeout), ENV("QUIET_TIMEOUT"), "DUR",
 	 "wait so long for open connections to end before a capture",
 	 .key = "quiet-timeout", .initial = "10s"},
 	{"dump-timeout", 0, OPTION_DURATION, AT(dump_timeout_ms), ENV("DUMP_TIMEOUT"), "DUR",
@@ -95,13 +95,14 @@ const struct option_def init_options_table[] = {
 	 "the engine's descriptor for --ready fd", .key = "notify-fd", .initial = "3"},
 	{"oracle", 0, OPTION_STRING, AT(oracle), ENV("ORACLE"), "REQUEST",
 	 "request whose answer must survive", .key = "oracle", .words = INIT_OPTIONS_ORACLE},
-	{"warmup", 0, OPTION_STRING, AT(warmup), ENV("WARMUP"), "N",
+	{"warmup", 0, OPTION_UINT_TEXT, AT(warmup), ENV("WARMUP"), "N",
 	 "requests before a capture", .key = "warmup"},
 	{"include", 0, OPTION_LIST, AT(include), ENV("INCLUDE"), "PATH",
 	 "file to put into the snapshot (repeatable)",
 	 .key = "include", .value = OPTION_VALUE_FILE},
 	{"accept", 0, OPTION_LIST, AT(accept), ENV("ACCEPT"), "FIELD",
-	 "difference that does not refuse a snapshot (repeatable)", .key = "accept"},
+	 "difference that does not refuse a snapshot (repeatable)",
+	 .key = "accept", .words = INIT_OPTIONS_ACCEPT},
 	PAGE_OPTIONS_OF_CAPTURE(struct init_options, pages, ENV, KEY),
 	PAGE_OPTIONS_OF_WAKE(struct init_options, pages, ENV, KEY),
 	{"criu", 0, OPTION_STRING, AT(criu), ENV("CRIU"), "PATH", "CRIU program",
@@ -205,6 +206,35 @@ static int parse_rewrites(struct init_options *options, struct snap_error *err)
 	return 0;
 }
 
+/* a check, or CHECK:THING where the list has one with a thing */
+static bool is_field(const char *text)
+{
+	const char *at = INIT_OPTIONS_ACCEPT, *word;
+	size_t size, len = strlen(text);
+
+	while ((word = option_word_next(&at, &size)) != NULL) {
+		const char *colon = memchr(word, ':', size);
+		size_t head = colon ? (size_t)(colon - word) + 1 : size;
+
+		if (strncmp(text, word, head) == 0 && (colon ? len > head : len == head))
+			return true;
+	}
+	return false;
+}
+
+static int check_accepts(const struct init_options *options, struct snap_error *err)
+{
+	char words[OPTION_WORDS_TEXT_MAX];
+
+	for (unsigned int i = 0; i < options->accept.n; i++) {
+		if (!is_field(options->accept.items[i]))
+			return snap_fail(err, SNAP_E_USAGE, EINVAL, "--accept: '%s' is not %s",
+					 options->accept.items[i],
+					 option_words_text(INIT_OPTIONS_ACCEPT, " or ", words));
+	}
+	return 0;
+}
+
 static int choose_dialect(struct init_options *options, const char *program, struct snap_error *err)
 {
 	options->dialect = dialect_of_program(program);
@@ -299,7 +329,25 @@ int init_options_parse_noted(struct init_options *options, int argc, char **argv
 		options->snapshot = NULL;
 	inherit_foreign(options);
 	r = parse_words(options, err);
-	return r < 0 ? r : parse_rewrites(options, err);
+	if (r == 0)
+		r = parse_rewrites(options, err);
+	return r < 0 ? r : check_accepts(options, err);
+}
+
+int init_options_check_config(const struct config_file *config, struct snap_error *err)
+{
+	static struct init_options options;
+	struct options sources;
+	int r;
+
+	options = (struct init_options){.argv = NULL};
+	options_init(&sources, init_options_table, &options);
+	r = options_take_config(&sources, config, NULL, err);
+	if (r == 0)
+		r = parse_rewrites(&options, err);
+	if (r == 0 && options.dialect_word)
+		r = choose_dialect(&options, "", err);
+	return r < 0 ? r : check_accepts(&options, err);
 }
 
 int init_options_parse(struct init_options *options, int argc, char **argv, struct snap_error *err)

@@ -24,7 +24,12 @@
 #define INIT_OPTIONS_ENGINES "auto|llama-server|http|tcp|none"
 #define INIT_OPTIONS_READY   "http://HOST:PORT/PATH|tcp:HOST:PORT|exec:COMMAND|fd|notify|none"
 #define INIT_OPTIONS_ORACLE  "GET URL|POST URL BODY|none"
-#define INIT_OPTIONS_LEVELS  "error|warn|info|debug"
+/* differences that do not refuse a snapshot: the gate's checks, and one thing of some of them */
+#define INIT_OPTIONS_ACCEPT                                                                      \
+	"argv|cwd|uid|gid|groups|env|env:NAME|adapter|machine|kernel|cpu|cpu:FLAG|criu|setting|" \
+	"caps|filter|privileged|no_new_privs|page_size|nofile|memory|file|file:PATH|dir|"        \
+	"dir:PATH|listener|listener:ADDRESS:PORT|pid|stdio"
+#define INIT_OPTIONS_LEVELS "error|warn|info|debug"
 #define INIT_OPTIONS_CONTROL                                                \
 	"/run/snapinit.sock" /* where a PID 1 listens unless told otherwise \
 			      */
@@ -116,6 +121,9 @@ int init_options_parse(struct init_options *options, int argc, char **argv, stru
 /* without the check that it is a whole start; `note` is told of every value that counts */
 int init_options_parse_noted(struct init_options *options, int argc, char **argv,
 			     option_note_fn note, void *arg, struct snap_error *err);
+
+/* a file that others read too: 0, or -EINVAL as for a start with nothing but it */
+int init_options_check_config(const struct config_file *config, struct snap_error *err);
 
 void init_options_print_help(FILE *out);
 void init_options_print_version(FILE *out);

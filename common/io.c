@@ -137,17 +137,7 @@ ssize_t io_read_line(int dir_fd, const char *path, char *buf, size_t size)
 
 enum snap_code io_write_code(int errnum, enum snap_code otherwise)
 {
-	switch (errnum) {
-	case EROFS:
-	case EACCES:
-	case EPERM:
-	case ENOSPC:
-	case EDQUOT:
-	case EFBIG:
-		return SNAP_E_PREFLIGHT;
-	default:
-		return otherwise;
-	}
+	return snap_code_of_place(errnum) == SNAP_E_PREFLIGHT ? SNAP_E_PREFLIGHT : otherwise;
 }
 
 static const char *write_remedy(int errnum)

@@ -8,6 +8,7 @@
 
 #include "common/config_file.h"
 #include "common/parse.h"
+#include "common/similar.h"
 
 #define HELP_COLUMN 30
 #define HELP_WIDTH  96
@@ -118,6 +119,18 @@ static int parse_flag(const char *text, bool *ret)
 	return 0;
 }
 
+/* a value that somebody else will parse again */
+static int store_text(const struct option_def *def, const char **place, const char *value)
+{
+	uint64_t number;
+	int r = def->type == OPTION_UINT_TEXT ? parse_u64(value, &number)
+					      : parse_duration_ms(value, &number);
+
+	if (r == 0)
+		*place = value;
+	return r;
+}
+
 /* store value (NULL for flags) */
 static int option_store(const struct option_def *def, void *place, const char *value)
 {
@@ -137,6 +150,9 @@ static int option_store(const struct option_def *def, void *place, const char *v
 		return 0;
 	case OPTION_DURATION:
 		return parse_duration_ms(value, place);
+	case OPTION_DURATION_TEXT:
+	case OPTION_UINT_TEXT:
+		return store_text(def, place, value);
 	case OPTION_SIZE:
 		return parse_size(value, place);
 	case OPTION_UINT:
@@ -150,9 +166,22 @@ static int option_store(const struct option_def *def, void *place, const char *v
 	case OPTION_WORD:
 		*(const char **)place = value ? value : "";
 		return 0;
+	case OPTION_TYPE_MAX_:
+		break;
 	}
 	return -EINVAL;
 }
+
+/* what a value of that type looks like; NULL: that is in the placeholder */
+static const char *const formats[OPTION_TYPE_MAX_] = {
+	[OPTION_DURATION] = "no duration, like 500ms, 30s, 2m or 1h (a bare number: seconds)",
+	[OPTION_DURATION_TEXT] = "no duration, like 500ms, 30s, 2m or 1h (a bare number: seconds)",
+	[OPTION_SIZE] = "no size, like 4096, 64K, 2M or 8G",
+	[OPTION_UINT] = "no whole number, like 0 or 42",
+	[OPTION_UINT_TEXT] = "no whole number, like 0 or 42",
+	[OPTION_SIGNAL] = "no signal, like TERM, SIGTERM, 15 or RTMIN+3",
+	[OPTION_SET] = "no number from 0 to 255; several have commas between",
+};
 
 static int fail_value(const struct option_def *def, const char *where, const char *value, int r,
 		      struct snap_error *err)
@@ -168,6 +197,9 @@ static int fail_value(const struct option_def *def, const char *where, const cha
 	if (def->type == OPTION_CHOICE)
 		return snap_fail(err, SNAP_E_USAGE, EINVAL, "%s: '%s' is not %s", where, value,
 				 option_words_text(def->words, " or ", told));
+	if (formats[def->type])
+		return snap_fail(err, SNAP_E_USAGE, EINVAL, "%s: '%s' is %s", where,
+				 value ? value : "", formats[def->type]);
 	return snap_fail(err, SNAP_E_USAGE, EINVAL, "%s: '%s' is no valid %s", where,
 			 value ? value : "", option_placeholder(def));
 }
@@ -234,6 +266,21 @@ static const struct option_def *find_key(const struct option_def *defs, const ch
 	return NULL;
 }
 
+static int fail_key(const struct option_def *defs, const struct config_file *config,
+		    const struct config_line *line, struct snap_error *err)
+{
+	struct similar similar;
+
+	similar_init(&similar, line->key, strlen(line->key));
+	for (const struct option_def *def = defs; def->name; def++) {
+		if (def->key)
+			similar_try(&similar, def->key);
+	}
+	return snap_fail(err, SNAP_E_USAGE, EINVAL, "%s:%u: unknown key '%s'%s%s%s", config->path,
+			 line->number, line->key, similar.best ? " (did you mean '" : "",
+			 similar.best ? similar.best : "", similar.best ? "'?)" : "");
+}
+
 /* the line before line i that says the same key, or NULL */
 static const struct config_line *find_twin(const struct config_file *config, unsigned int i)
 {
@@ -257,8 +304,7 @@ int options_take_config(struct options *options, const struct config_file *confi
 		if (!def && find_key(others, line->key))
 			continue;
 		if (!def)
-			return snap_fail(err, SNAP_E_USAGE, EINVAL, "%s:%u: unknown key '%s'",
-					 config->path, line->number, line->key);
+			return fail_key(options->defs, config, line, err);
 		if (twin && !gathers(def))
 			return snap_fail(err, SNAP_E_USAGE, EINVAL,
 					 "%s:%u: '%s' is set in line %u already", config->path,
@@ -320,6 +366,20 @@ static int take_word(struct options *options, const struct option_def *def, cons
 	return take(options, def, OPTION_FROM_WORD, where, value, err);
 }
 
+static int fail_name(const struct option_def *defs, const char *word, size_t len,
+		     struct snap_error *err)
+{
+	struct similar similar;
+
+	similar_init(&similar, word, len);
+	for (const struct option_def *def = defs; def->name; def++)
+		similar_try(&similar, def->name);
+	return snap_fail(err, SNAP_E_USAGE, EINVAL,
+			 "unknown option '--%.*s' (%s%s%s--help lists all)", (int)len, word,
+			 similar.best ? "did you mean --" : "", similar.best ? similar.best : "",
+			 similar.best ? "? " : "");
+}
+
 static int parse_long(struct options *options, int argc, char **argv, int *at,
 		      struct snap_error *err)
 {
@@ -329,7 +389,7 @@ static int parse_long(struct options *options, int argc, char **argv, int *at,
 	const char *value = word[len] == '=' ? word + len + 1 : NULL;
 
 	if (!def)
-		return snap_fail(err, SNAP_E_USAGE, EINVAL, "unknown option '%s'", argv[*at]);
+		return fail_name(options->defs, word, len, err);
 	if (!option_takes_value(def)) {
 		if (value && def->type != OPTION_WORD)
 			return snap_fail(err, SNAP_E_USAGE, EINVAL, "option '--%s' takes no value",
@@ -353,7 +413,8 @@ static int parse_letters(struct options *options, int argc, char **argv, int *at
 		int r;
 
 		if (!def)
-			return snap_fail(err, SNAP_E_USAGE, EINVAL, "unknown option '-%c'", *p);
+			return snap_fail(err, SNAP_E_USAGE, EINVAL,
+					 "unknown option '-%c' (--help lists all)", *p);
 		if (option_takes_value(def)) {
 			if (p[1])
 				value = p + 1;
@@ -452,7 +513,7 @@ void options_print(const struct option_def *defs, FILE *out)
 	for (const struct option_def *def = defs; def->name; def++) {
 		const char *value = option_placeholder(def);
 		bool may = def->type == OPTION_WORD; /* --name[=WORD] */
-		char left[120], letter[8] = "    ", right[512];
+		char left[120], letter[8] = "    ", right[768];
 		int n;
 
 		if (def->letter)

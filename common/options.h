@@ -21,17 +21,20 @@
 struct config_file;
 
 enum option_type {
-	OPTION_FLAG,	 /* bool */
-	OPTION_COUNT,	 /* int, one more each time; on the command line only */
-	OPTION_STRING,	 /* const char * */
-	OPTION_CHOICE,	 /* const char *, one of .words */
-	OPTION_DURATION, /* uint64_t, milliseconds */
-	OPTION_SIZE,	 /* uint64_t, bytes */
-	OPTION_UINT,	 /* uint64_t */
-	OPTION_SIGNAL,	 /* int */
-	OPTION_LIST,	 /* struct option_list */
-	OPTION_SET,	 /* struct option_set; several numbers with commas between at once */
-	OPTION_WORD,	 /* const char *, only as --name=WORD; "" without a word */
+	OPTION_FLAG,	      /* bool */
+	OPTION_COUNT,	      /* int, one more each time; on the command line only */
+	OPTION_STRING,	      /* const char * */
+	OPTION_CHOICE,	      /* const char *, one of .words */
+	OPTION_DURATION,      /* uint64_t, milliseconds */
+	OPTION_DURATION_TEXT, /* const char *, a duration that is handed on as it is */
+	OPTION_SIZE,	      /* uint64_t, bytes */
+	OPTION_UINT,	      /* uint64_t */
+	OPTION_UINT_TEXT,     /* const char *, a number that is handed on as it is */
+	OPTION_SIGNAL,	      /* int */
+	OPTION_LIST,	      /* struct option_list */
+	OPTION_SET,	      /* struct option_set; several numbers with commas between at once */
+	OPTION_WORD,	      /* const char *, only as --name=WORD; "" without a word */
+	OPTION_TYPE_MAX_,
 };
 
 /* what a value is, for the completion */
@@ -139,7 +142,7 @@ int option_word_index(const char *words, const char *word);
 const char *option_word_next(const char **at, size_t *ret_size);
 
 /* "a, b or c" */
-#define OPTION_WORDS_TEXT_MAX 160
+#define OPTION_WORDS_TEXT_MAX 320
 const char *option_words_text(const char *words, const char *last, char buf[OPTION_WORDS_TEXT_MAX]);
 
 #endif

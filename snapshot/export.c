@@ -225,7 +225,7 @@ static int open_folder(const char *to, bool *ret_made, struct snap_error *err)
 
 	*ret_made = mkdir(to, 0700) == 0;
 	if (!*ret_made && errno != EEXIST)
-		return snap_fail(err, SNAP_E_USAGE, errno, "cannot make '%s'", to);
+		return snap_fail(err, snap_code_of_place(errno), errno, "cannot make '%s'", to);
 	fd = open(to, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return snap_fail(err, SNAP_E_USAGE, errno, "cannot open '%s'", to);

@@ -103,7 +103,8 @@ void gate_check_cpu(struct gate *gate)
 	for (size_t i = 0; i < had->n; i++) {
 		while (at < here->n && strcmp(here->items[at], had->items[i]) < 0)
 			at++;
-		if (at == here->n || strcmp(here->items[at], had->items[i]) != 0)
+		if ((at == here->n || strcmp(here->items[at], had->items[i]) != 0) &&
+		    !gate_accepts(gate, had->items[i]))
 			gate_names_add(&missing, had->items[i]);
 	}
 	if (missing.n > 0)

@@ -127,7 +127,7 @@ void gate_check_env(struct gate *gate)
 	const struct manifest_identity *want = gate->want, *had = &gate->m->identity;
 	struct gate_names added = {.n = 0}, removed = {.n = 0}, changed = {.n = 0};
 	char text[3 * sizeof(added.text)] = "";
-	size_t i = 0, j = 0, used;
+	size_t i = 0, j = 0, used, n_names;
 
 	if (strcmp(want->env_salt, had->env_salt) != 0) {
 		gate_refuse(gate, "environment was digested with another salt");
@@ -158,8 +158,15 @@ void gate_check_env(struct gate *gate)
 	if (changed.n > 0)
 		(void)snprintf(text + used, sizeof(text) - used, ", changed %s",
 			       gate_names_text(&changed));
-	if (text[0] != '\0')
-		gate_refuse(gate, "environment differs: %s", text + 2);
+	if (text[0] == '\0')
+		return;
+	n_names = added.n + removed.n + changed.n;
+	gate_refuse(gate, "environment differs: %s (remedy: --accept env:%s%s)", text + 2,
+		    n_names > 1	    ? "NAME"
+		    : added.n > 0   ? added.text
+		    : removed.n > 0 ? removed.text
+				    : changed.text,
+		    n_names > 1 ? " for each that may" : "");
 }
 
 void gate_check_adapter(struct gate *gate)

@@ -327,11 +327,36 @@ static int sweep(struct gc *gc)
 	return r;
 }
 
+/* what an entry says about the folder it is in; a store has nothing but these */
+static int note_entry(int dir_fd, const char *name, void *arg)
+{
+	bool *is_other = arg;
+	bool is_known = generation_number(name) != 0 || store_name_is_temporary(name) ||
+			strcmp(name, "current") == 0 || strcmp(name, "lease") == 0 ||
+			strcmp(name, "kdat") == 0;
+
+	(void)dir_fd;
+	*is_other = !is_known;
+	return is_known;
+}
+
+/* a folder with other things only; an empty one may be a store to come */
+static bool is_no_store(const struct gc *gc)
+{
+	bool is_other = false;
+
+	return folder_each(gc->store->fd, note_entry, &is_other) == 0 && is_other;
+}
+
 static int prepare(struct gc *gc, struct snap_error *err)
 {
 	char current[STORE_NAME_MAX] = "";
-	int stale = lease_probe(gc->store->fd, err), r;
+	int stale, r;
 
+	if (is_no_store(gc))
+		return snap_fail_plain(err, SNAP_E_NO_SNAPSHOT, ENOENT,
+				       "there is no snapshot in it");
+	stale = lease_probe(gc->store->fd, err);
 	if (stale < 0)
 		return stale;
 	if (stale && !add_item(gc, GC_LEASE, "", "lease"))

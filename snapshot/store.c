@@ -55,11 +55,14 @@ static int copy_path(struct store *store, const char *path)
 	return 0;
 }
 
+/* -ENOENT also where what should be a folder above it is none; -ENOTDIR is about itself */
 static int open_folder(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int r = fd < 0 ? -errno : fd;
+	struct stat st;
 
-	return fd < 0 ? -errno : fd;
+	return r == -ENOTDIR && lstat(path, &st) < 0 && errno == ENOTDIR ? -ENOENT : r;
 }
 
 int store_open(struct store *store, const char *path, bool create, struct snap_error *err)
@@ -75,7 +78,7 @@ int store_open(struct store *store, const char *path, bool create, struct snap_e
 	fd = open_folder(store->path);
 	if (fd == -ENOENT && create) {
 		if (mkdir(store->path, 0700) < 0 && errno != EEXIST)
-			return snap_fail(err, io_write_code(errno, SNAP_E_INTERNAL), errno,
+			return snap_fail(err, snap_code_of_place(errno), errno,
 					 "cannot make store '%s'", store->path);
 		fd = open_folder(store->path);
 	}

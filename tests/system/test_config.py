@@ -76,6 +76,10 @@ def test_text_tells_origins_and_is_a_configuration_file(conf):
     assert rows["grace"] == ["1s", f"{path}:1"]
     assert rows["thp"] == ["never", "environment", "SNAPINIT_THP"]
     assert rows["oracle"] == ["-", "default"]
+    header, *lines = told.splitlines()
+    at = header.index("from")
+    assert len(lines) > 30 and all(line[at - 2:at] == "  " and line[at] != " "
+                                   for line in lines if not line.startswith("config ")), told
     plain = run(SNAPCTL, "config", "--config", path, SNAPINIT_THP="never").stdout
     again = run(SNAPCTL, "config", "--config", conf(plain))
     assert (again.returncode, again.stdout) == (0, plain)
@@ -83,7 +87,8 @@ def test_text_tells_origins_and_is_a_configuration_file(conf):
 
 @pytest.mark.parametrize("text, told", [
     ("grace = 1s\nnope = 1\n", ":2: unknown key 'nope'"),
-    ("grace = soon\n", ":1: 'soon' is no valid DUR"),
+    ("grace = soon\n", ":1: 'soon' is no duration, like 500ms, 30s, 2m or 1h"),
+    ("ready-timeout = soon\n", ":1: 'soon' is no duration, like 500ms, 30s, 2m or 1h"),
     ("\ncapture = perhaps\n", ":2: 'perhaps' is not never, first-boot, on-request or exit"),
     ("grace 1s\n", ":1: neither 'key = value' nor a comment"),
     ("grace = 1s\ngrace = 2s\n", ":2: 'grace' is set in line 1 already"),
@@ -91,7 +96,8 @@ def test_text_tells_origins_and_is_a_configuration_file(conf):
 def test_a_mistake_in_the_file_is_one_line_everywhere(conf, text, told):
     path = conf(text)
     for args, status in (([SNAPINIT, "--config", path, "true"], 125),
-                         ([SNAPCTL, "config", "--config", path], 2)):
+                         ([SNAPCTL, "config", "--config", path], 2),
+                         ([SNAPCTL, "verify", "--config", path, "/nonexistent"], 2)):
         done = run(*args)
         assert done.returncode == status
         assert f"{path}{told}" in done.stderr and len(done.stderr.splitlines()) == 1

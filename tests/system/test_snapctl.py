@@ -19,7 +19,7 @@ import pytest
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SOURCE / "tests"))
 
-from lib import damaged_manifests  # noqa: E402
+from lib import damaged_manifests, generations  # noqa: E402
 from lib.processes import children_of, is_alive  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("SNAP_BUILD", SOURCE / "build" / "dev"))
@@ -213,6 +213,44 @@ def test_failure_is_json_too_when_json_is_wanted():
     told = json.loads(done.stdout)
     assert told["schema"] == "snapctl.error/v1"
     assert told["code"] == "no-snapshot"
+
+
+def test_what_was_nearly_right_is_suggested():
+    done = snapctl("inspct", "/x")
+    assert result(done, 2) == "" and "did you mean inspect?" in done.stderr
+    done = snapctl("inspect", "--verify-file", "/x")
+    assert result(done, 2) == "" and "did you mean --verify-files? --help lists all" in done.stderr
+
+
+@needs_root
+def test_accept_takes_what_the_gate_knows():
+    done = snapctl("run", "--accept", "path", "--", "true")
+    assert done.returncode == 125
+    assert "'path' is not argv, cwd, " in done.stderr and "env:NAME" in done.stderr
+    for words in ["cpu", "env", "env:PATH", "listener:127.0.0.1:80"]:
+        assert snapctl("run", "--accept", words, "--", "true").returncode == 0
+    for words in ["env:", "schema", "image", "kernel:6", ""]:
+        assert snapctl("run", "--accept", words, "--", "true").returncode == 125
+
+
+@needs_root
+@pytest.mark.parametrize("verb", ["create", "import"])
+@pytest.mark.parametrize("below,status", [("absent", 2), ("file", 2), ("read-only", 3)])
+def test_store_that_cannot_be_made_has_one_status(tmp_path, verb, below, status):
+    (tmp_path / "file").touch()
+    archive = tmp_path / "archive"
+    whole = generations.Generation(generations.CHUNKS).put(str(tmp_path / "whole"), "gen-1")
+    result(snapctl("export", "--tar", archive, whole))
+    (tmp_path / "read-only").mkdir()
+    store = tmp_path / below / "store"
+    prefix = ["unshare", "--mount", "sh", "-c",
+              f"mount -t tmpfs -o ro none {tmp_path}/read-only && exec \"$@\"", "sh"]
+    words = {"create": ["create", "--output", store, "--ready", "none", "--", "true"],
+             "import": ["import", archive, store]}[verb]
+    done = subprocess.run([*prefix, SNAPCTL, *map(str, words)], capture_output=True, text=True, check=False,
+                          env=clean_env())
+    result(done, status)
+    assert "cannot make store" in done.stderr
 
 
 def test_full_disk_is_no_success():
@@ -566,6 +604,21 @@ def test_engine_of_another_user_is_captured_and_woken(service):
     result(snapctl("verify", "--wake", *snapinit, service.store))
 
 
+@needs_root
+def test_failed_attempt_leaves_no_store_that_was_not_there(service):
+    conf = service.folder / "conf"
+    conf.write_text("grace = soon\n")
+    done = service.create("--config", conf)
+    assert result(done, 2) == "" and f"{conf}:1: 'soon'" in done.stderr
+    assert not service.store.exists()
+    how = ["--output", service.store, "--ready", service.url("/health"), "--", "false"]
+    result(snapctl("create", *how), 6)
+    assert not service.store.exists()
+    service.store.mkdir(mode=0o700)
+    result(snapctl("create", *how), 6)
+    assert service.store.exists()
+
+
 @needs_criu
 @pytest.mark.parametrize("name,status", [("TERM", 143), ("INT", 130)])
 def test_interrupted_attempt_leaves_no_lock_behind(service, name, status):
@@ -829,7 +882,7 @@ def test_doctor_looks_at_a_store(tmp_path):
     assert examine("--no-trial", "--store", store)[1]["fs.store"]["status"] == "ok"
     store.chmod(0o755)
     assert examine("--no-trial", "--store", store)[1]["fs.store"]["status"] == "warn"
-    examine("--no-trial", "--strict", "--store", store, status=4)
+    examine("--no-trial", "--strict", "--store", store, status=3)
     store.chmod(0o777)
     check = examine("--no-trial", "--store", store, status=3)[1]["fs.store"]
     assert check["status"] == "fail" and check["remedy"]

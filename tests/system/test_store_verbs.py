@@ -271,6 +271,11 @@ def test_gc_without_a_current_generation_looks_at_ages_alone(place):
 
 def test_gc_refuses_what_is_no_store(place):
     assert snapctl("gc", place / "absent").returncode == 4
+    (place / "other").mkdir(mode=0o700)
+    assert snapctl("gc", place / "other").returncode == 0  # nothing in it: one to come
+    (place / "other" / "file").touch()
+    done = snapctl("gc", place / "other")
+    assert done.returncode == 4 and "there is no snapshot in it" in done.stderr
     store = make_store(place, "gen-1", "gen-2", current="../gen-1")
     done = snapctl("gc", store)
     assert done.returncode == 5 and "names no generation" in done.stderr

@@ -93,6 +93,14 @@ static void test_every_code_has_an_own_name_and_a_status(void **state)
 	assert_int_equal(snap_code_exit_status((enum snap_code)999), 1);
 }
 
+static void test_place_that_cannot_be_made_is_somebodys_fault(void **state)
+{
+	(void)state;
+	assert_int_equal(snap_code_of_place(ENOENT), SNAP_E_USAGE);
+	assert_int_equal(snap_code_of_place(EACCES), SNAP_E_PREFLIGHT);
+	assert_int_equal(snap_code_of_place(EIO), SNAP_E_INTERNAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -104,6 +112,7 @@ int main(void)
 		cmocka_unit_test(test_prefix_goes_in_front),
 		cmocka_unit_test(test_prefix_of_an_empty_error_does_nothing),
 		cmocka_unit_test(test_every_code_has_an_own_name_and_a_status),
+		cmocka_unit_test(test_place_that_cannot_be_made_is_somebodys_fault),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

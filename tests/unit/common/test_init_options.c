@@ -189,7 +189,10 @@ static void test_mistakes_in_the_file_are_told_by_line(void **state)
 {
 	static const char *const bad[][2] = {
 		{"grace = 1s\nnope = 1\n", ":2: unknown key 'nope'"},
-		{"grace = soon\n", ":1: 'soon' is no valid DUR"},
+		{"grace = 1s\ngrave = 2s\n", ":2: unknown key 'grave' (did you mean 'grace'?)"},
+		{"grace = soon\n", ":1: 'soon' is no duration, like 500ms"},
+		{"quiet-timeout = soon\n", ":1: 'soon' is no duration, like 500ms"},
+		{"warmup = twice\n", ":1: 'twice' is no whole number"},
 		{"\nfiller = spoon\n", ":2: 'spoon' is not auto, ring or writev"},
 		{"kill-group = maybe\n", ":1: 'maybe' is neither 1 nor 0"},
 		{"grace = 1s\n\ngrace = 2s\n", ":3: 'grace' is set in line 1 already"},

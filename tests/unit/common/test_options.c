@@ -22,6 +22,8 @@ struct target {
 	struct option_set set;
 	const char *word;
 	const char *choice;
+	const char *wait_text;
+	const char *number_text;
 	uint64_t limit_ms;
 };
 
@@ -41,6 +43,8 @@ static const struct option_def defs[] = {
 	{"limit", 0, OPTION_DURATION, AT(limit_ms), NULL, "DUR", "a limit", .key = "limit",
 	 .initial = "2m"},
 	{"set", 's', OPTION_SET, AT(set), NULL, "N", .help = "a set"},
+	{"wait-text", 0, OPTION_DURATION_TEXT, AT(wait_text), NULL, "DUR", .help = "a time"},
+	{"number-text", 0, OPTION_UINT_TEXT, AT(number_text), NULL, "N", .help = "a number"},
 	{"word", 0, OPTION_WORD, AT(word), NULL, "WORD", .help = "a word or none"},
 	{.name = NULL},
 };
@@ -78,8 +82,10 @@ static void test_every_type_is_stored(void **state)
 	assert_int_equal(PARSE(&t, NULL, W("--flag"), W("--count"), W("--count"), W("--text"),
 			       W("x"), W("--wait=250ms"), W("--bytes"), W("2M"), W("--number=9"),
 			       W("--signal"), W("TERM"), W("--list"), W("a"), W("--list=b"),
-			       W("cmd")),
-			 15);
+			       W("--wait-text=2m"), W("--number-text=7"), W("cmd")),
+			 17);
+	assert_string_equal(t.wait_text, "2m");
+	assert_string_equal(t.number_text, "7");
 	assert_true(t.flag);
 	assert_int_equal(t.count, 2);
 	assert_string_equal(t.text, "x");
@@ -128,18 +134,23 @@ static void refused(const char *words, char *a, char *b)
 static void test_mistakes_are_named(void **state)
 {
 	(void)state;
-	refused("unknown option '--nope'", W("--nope"), W("x"));
-	refused("unknown option '--fla'", W("--fla"), W("x"));
-	refused("unknown option '-z'", W("-fz"), W("x"));
+	refused("unknown option '--nope' (--help lists all)", W("--nope"), W("x"));
+	refused("unknown option '--fla' (did you mean --flag? --help lists all)", W("--fla"),
+		W("x"));
+	refused("unknown option '--cuont' (did you mean --count?", W("--cuont=1"), W("x"));
+	refused("unknown option '-z' (--help lists all)", W("-fz"), W("x"));
 	refused("'--flag' takes no value", W("--flag=1"), W("x"));
 	refused("'--text' needs TEXT", W("-f"), W("--text"));
 	refused("'-n' needs N", W("-f"), W("-n"));
-	refused("--number: '9x' is no valid N", W("--number"), W("9x"));
-	refused("--wait: '-1s' is no valid DUR", W("--wait=-1s"), W("x"));
+	refused("--number: '9x' is no whole number, like 0", W("--number"), W("9x"));
+	refused("--wait: '-1s' is no duration, like 500ms, 30s, 2m", W("--wait=-1s"), W("x"));
+	refused("--wait-text: '1d' is no duration, like 500ms", W("--wait-text=1d"), W("x"));
+	refused("--number-text: '-1' is no whole number", W("--number-text=-1"), W("x"));
 	refused("--choice: 'on' is not one, two or three", W("--choice=on"), W("x"));
 	refused("--choice: '' is not one", W("--choice="), W("x"));
 	refused("'--choice' needs one|two|three", W("-f"), W("--choice"));
-	refused("'NOSIG' is no valid SIG", W("--signal"), W("NOSIG"));
+	refused("'NOSIG' is no signal, like TERM, SIGTERM, 15 or RTMIN+3", W("--signal"),
+		W("NOSIG"));
 }
 
 static void test_flag_beats_environment_beats_default(void **state)

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/init_options.h"
 #include "snapshot/fingerprint.h"
 #include "snapshot/gate.h"
 #include "snapshot/identity.h"
@@ -242,7 +243,8 @@ static void flip_env(struct fixture *f)
 {
 	f->want.env[0].digest[0] ^= 1;
 	sample_set(&f->want.env[2].name, "ZOO");
-	expect(f, "environment differs: added ZOO, removed ZED, changed LANG");
+	expect(f, "environment differs: added ZOO, removed ZED, changed LANG "
+		  "(remedy: --accept env:NAME for each that may)");
 }
 
 static void flip_env_salt(struct fixture *f)
@@ -681,6 +683,44 @@ static void test_two_differences_give_both_in_one_line(void **state)
 	assert_true(tried > 20);
 }
 
+/* the word that stands at the beginning of a known one: CHECK or CHECK:THING */
+static bool is_listed(const char *check)
+{
+	const char *at = INIT_OPTIONS_ACCEPT, *word;
+	size_t size, n = strlen(check);
+
+	while ((word = option_word_next(&at, &size)) != NULL) {
+		if (size == n && memcmp(word, check, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_check(const char *word, size_t size)
+{
+	for (size_t i = 0; i < ARRAY_LEN(flips); i++) {
+		if (strlen(flips[i].check) == size && memcmp(flips[i].check, word, size) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void test_accept_knows_all_checks_and_nothing_else(void **state)
+{
+	const char *at = INIT_OPTIONS_ACCEPT, *word;
+	size_t size;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(flips); i++)
+		assert_int_equal(is_listed(flips[i].check), !is_fixed(&flips[i]));
+	while ((word = option_word_next(&at, &size)) != NULL) {
+		const char *colon = memchr(word, ':', size);
+
+		if (!is_check(word, colon ? (size_t)(colon - word) : size))
+			fail_msg("there is no check %.*s", (int)size, word);
+	}
+}
+
 static void test_single_things_can_be_accepted(void **state)
 {
 	char item[160];
@@ -692,7 +732,16 @@ static void test_single_things_can_be_accepted(void **state)
 	flip_env(&f);
 	f.accept = (struct gate_accept){.items = items, .n = 2};
 	assert_int_equal(check(&f), 1);
-	assert_string_equal(f.reasons.text, "environment differs: added ZOO");
+	assert_string_equal(f.reasons.text,
+			    "environment differs: added ZOO (remedy: --accept env:ZOO)");
+	fixture_done(&f);
+
+	fixture_init(&f);
+	sample_set(&f.m.host.cpu_flags.items[0], "+aaa");
+	assert_int_equal(check(&f), 1);
+	(void)snprintf(item, sizeof(item), "cpu:+aaa");
+	f.accept = (struct gate_accept){.items = items, .n = 3};
+	assert_int_equal(check(&f), 0);
 	fixture_done(&f);
 
 	fixture_init(&f);
@@ -936,7 +985,7 @@ static void test_values_of_the_environment_never_appear(void **state)
 	assert_int_equal(check(&f), 1);
 	assert_string_equal(f.reasons.text,
 			    "environment differs: added API_KEY, removed PATH, ZED, "
-			    "changed LANG");
+			    "changed LANG (remedy: --accept env:NAME for each that may)");
 	fixture_done(&f);
 }
 
@@ -947,6 +996,7 @@ int main(void)
 		cmocka_unit_test(test_one_difference_gives_exactly_its_clause),
 		cmocka_unit_test(test_accepted_difference_gives_none_unless_it_is_damage),
 		cmocka_unit_test(test_two_differences_give_both_in_one_line),
+		cmocka_unit_test(test_accept_knows_all_checks_and_nothing_else),
 		cmocka_unit_test(test_single_things_can_be_accepted),
 		cmocka_unit_test(test_more_rights_and_flags_here_are_fine),
 		cmocka_unit_test(test_grown_append_file_and_same_stored_file_are_fine),
