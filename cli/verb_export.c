@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/interrupt.h"
@@ -10,6 +12,7 @@
 #include "cli/tarball.h"
 #include "cli/verbs.h"
 #include "common/cleanup.h"
+#include "snapshot/criu/program.h"
 #include "snapshot/export.h"
 
 struct export_options {
@@ -37,21 +40,48 @@ const struct option_def verb_export_options[] = {
 
 /* what a restore by hand needs; stdio is for who restores to open */
 struct restore_command {
-	const char *words[16];
+	const char *words[20];
+	size_t n_program; /* words that start CRIU */
 	char inherit[3][INHERIT_MAX];
 	size_t n;
 };
 
-/* as snapworker asks CRIU at a wake */
-static void make_command(const struct manifest *m, const char *to, struct restore_command *ret)
+/* the CRIU that a wake here would use, by real paths; where there is none, one that is in PATH */
+static void name_program(struct criu_program *ret)
 {
+	char *const parts[] = {ret->ldso, ret->libpath, ret->path};
+
+	if (criu_program_find(getenv("SNAPCTL_CRIU"), ret, NULL) < 0)
+		*ret = (struct criu_program){.path = "criu"};
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		char real[PATH_MAX];
+
+		if (parts[i][0] && realpath(parts[i], real))
+			(void)snprintf(parts[i], sizeof(ret->path), "%s", real);
+	}
+}
+
+/* as snapworker asks CRIU at a wake; program and to must outlive *ret */
+static void make_command(const struct manifest *m, const struct criu_program *program,
+			 const char *to, struct restore_command *ret)
+{
+	static const char *const nothing[] = {NULL};
 	static const char *const words[] = {
-		"criu",		"restore",	"--ext-unix-sk",
-		"--file-locks", "--link-remap", "--manage-cgroups=ignore",
-		"--tcp-close",	"--images-dir", NULL,
+		"restore",
+		"--ext-unix-sk",
+		"--file-locks",
+		"--link-remap",
+		"--manage-cgroups=ignore",
+		"--tcp-close",
+		"--images-dir",
+		NULL,
 	};
 
 	*ret = (struct restore_command){.n = 0};
+	criu_program_argv(program, nothing, ret->words);
+	while (ret->words[ret->n])
+		ret->n++;
+	ret->n_program = ret->n;
 	for (const char *const *word = words; *word; word++)
 		ret->words[ret->n++] = *word;
 	ret->words[ret->n++] = to;
@@ -70,18 +100,22 @@ static int print_json(const struct opened *opened, const char *store, const char
 		      const struct export_result *result, struct snap_error *err)
 {
 	struct restore_command command;
-	json_t *words = json_array();
+	struct criu_program criu;
+	json_t *program = json_array(), *words = json_pack("[s]", "criu");
 
-	make_command(&opened->manifest, to, &command);
-	for (size_t i = 0; i < command.n; i++)
+	name_program(&criu);
+	make_command(&opened->manifest, &criu, to, &command);
+	for (size_t i = 0; i < command.n_program; i++)
+		(void)json_array_append_new(program, json_string(command.words[i]));
+	for (size_t i = command.n_program; i < command.n; i++)
 		(void)json_array_append_new(words, json_string(command.words[i]));
-	return output_json(json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o}", "schema",
+	return output_json(json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o}", "schema",
 				     "snapctl.export/v1", "store", store, "generation",
 				     opened->generation, "criu", to, "files",
 				     (json_int_t)result->files, "bytes", (json_int_t)result->bytes,
 				     "merged_bytes", (json_int_t)result->merged_bytes,
 				     "criu_version", opened->manifest.host.criu_version, "restore",
-				     words),
+				     words, "criu_program", program),
 			   err);
 }
 
@@ -89,12 +123,14 @@ static void print_text(const struct opened *opened, const char *store, const cha
 		       const struct export_result *result)
 {
 	struct restore_command command;
+	struct criu_program criu;
 	char size[OUTPUT_SIZE_MAX];
 
 	(void)printf("%s %s %s %s, %lu files for CRIU %s\n", store, opened->generation, to,
 		     output_size(result->bytes, size), (unsigned long)result->files,
 		     opened->manifest.host.criu_version);
-	make_command(&opened->manifest, to, &command);
+	name_program(&criu);
+	make_command(&opened->manifest, &criu, to, &command);
 	for (size_t i = 0; i < command.n; i++) {
 		char word[4400];
 
@@ -161,6 +197,9 @@ int verb_export(const struct verb *verb, int argc, char **argv, struct snap_erro
 	else
 		r = export(&opened, &options, argv[next], err);
 	opened_done(&opened);
+	/* as import and create have it */
+	if (r < 0 && (err->errnum == ENOSPC || err->errnum == EDQUOT))
+		err->code = SNAP_E_PREFLIGHT;
 	if (r == -ECANCELED && interrupt_signal() != 0)
 		return 128 + interrupt_signal();
 	return r < 0 ? VERB_FAILED : 0;

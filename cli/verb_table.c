@@ -26,7 +26,7 @@ const struct verb verbs_table[] = {
 	{"verify", "[options] DIR", 1, 1, verb_verify,
 	 "check a snapshot's files, and with --wake that it wakes",
 	 verb_verify_options, .words = VERB_WORDS_DIR},
-	{"export", "[options] --criu DIR|--tar FILE STORE", 1, 1, verb_export,
+	{"export", "[options] (--criu DIR | --tar FILE) STORE", 1, 1, verb_export,
 	 "write a snapshot as images that criu restore takes, or as one archive",
 	 verb_export_options, .words = VERB_WORDS_DIR},
 	{"import", "[options] FILE STORE", 2, 2, verb_import,

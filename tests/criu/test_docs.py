@@ -25,8 +25,6 @@ BY = {
     "./dev demo": "tests/criu/test_bench.py",  # its measuring; the table is printed by hand-run ./dev demo
     "./dev bench wake": "tests/criu/test_bench.py",
     "ctest --test-dir build/dev -L fuzz": "tests/fuzz/CMakeLists.txt",
-    "unshare --pid --fork --mount-proc sh restore": "tests/criu/test_export.py",
-    "snapctl export --criu /srv/images /srv/snapshot | tail": "tests/criu/test_export.py",
     "source <(snapctl completion zsh)": "tests/system/test_completion.py",
     "snapctl completion fish": "tests/system/test_completion.py",
     "cd examples/rag-agent": "tests/criu/test_rag_agent.py",
@@ -218,6 +216,18 @@ def test_manuals_examples_work(shell, llama, tmp_path):
         mkdir /srv/other
     """))
     assert "wake.done" in out or "engine is awake" in out, out
+    export, restore = man["docs/man/snapctl-export.1.scd.in"]
+    out = shell.run(setup + textwrap.dedent(f"""
+        {export}
+        {restore} 2>&1 &
+        pid=$!
+        for i in $(seq 200); do curl -sf http://127.0.0.1:8080/health && break; sleep 0.1; done
+        kill -KILL $pid
+        wait $pid || true
+        for i in $(seq 200); do curl -sf http://127.0.0.1:8080/health || break; sleep 0.1; done
+        curl -sf http://127.0.0.1:8080/health || echo it is gone
+    """))
+    assert '"status":"ok"' in out and "it is gone" in out, out
     shell.run(setup + move.replace("ssh other snapctl import - /srv/snap",
                                    "snapctl import - /srv/other/snap"))
     shell.run(setup + diff.replace("/srv/snap/gen-7", "/srv/snap/gen-1").replace("less what", "cat what"))
@@ -246,6 +256,9 @@ RUN_HERE = {
     "docs/man/snapctl-run.1.scd.in": [
         "snapctl run --for docker --snapshot /srv/snapshot -- "
         "llama-server --model m.gguf --host 127.0.0.1 --port 8080"],
+    "docs/man/snapctl-export.1.scd.in": [
+        "snapctl export --criu /srv/images /srv/snapshot | tail -n 1 > restore",
+        "unshare --pid --fork --kill-child --mount-proc sh restore < /dev/null"],
     "docs/man/snapctl-diff.1.scd.in": ["snapctl diff /srv/snap/gen-7 /srv/snap > what || less what"],
     "docs/man/snapctl-import.1.scd.in": [
         "snapctl export --tar - /srv/snap | ssh other snapctl import - /srv/snap"],
