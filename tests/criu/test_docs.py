@@ -149,6 +149,14 @@ def test_every_command_is_run_or_told_why_not():
             assert (name, command) in shown, f"{name} does not show: {command}"
 
 
+def test_readme_leads_to_every_document():
+    with open(os.path.join(source(), "README.md"), encoding="utf-8") as text:
+        readme = text.read()
+    for name in glob.glob("docs/*", root_dir=source()):
+        if name != "docs/CMakeLists.txt":
+            assert f"]({name})" in readme, name
+
+
 def test_readme_begins_with_a_wake_of_ones_own_server(shell, tmp_path):
     line, block = next((line, block) for line, block in blocks("README.md") if "snapctl run" in block)
     commands = commands_of(block)
