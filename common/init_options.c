@@ -321,6 +321,9 @@ int init_options_parse_noted(struct init_options *options, int argc, char **argv
 		return r;
 	}
 	options->argv = argv + next;
+	options->pid_base_is_chosen =
+		sources.from[options_find(init_options_table, "pid-base") - init_options_table] !=
+		OPTION_DEFAULT;
 	r = choose_dialect(options, argv[0], err);
 	if (r < 0 || only_tells(options))
 		return r;

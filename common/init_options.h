@@ -59,6 +59,7 @@ struct init_options {
 	uint64_t wake_timeout_ms;    /* 0: the worker says */
 	uint64_t capture_timeout_ms; /* 0: none */
 	uint64_t pid_base;
+	bool pid_base_is_chosen; /* somebody said it, if only the default */
 	uint64_t notify_fd;
 	const char *snapshot; /* NULL: plain mode */
 	const char *generation;

@@ -102,6 +102,15 @@ static void note_said_ready(struct supervisor *s)
 	note_cold_boot(s, ms > 0 ? ms : 1);
 }
 
+/* upstream hears of each engine once; one that is only tried is nobody's business */
+static void tell_ready(struct supervisor *s)
+{
+	if (s->told_ready || s->origin != ORIGIN_COLD || s->options->capture == CAPTURE_EXIT)
+		return;
+	s->told_ready = true;
+	s->ops->ready(s->world);
+}
+
 /* nobody looks any more: a later look would take its uptime for that */
 static void give_timing_up(struct supervisor *s)
 {
@@ -274,6 +283,40 @@ static void log_capture_failed(struct supervisor *s)
 		  "no snapshot was made: %s", s->failure.msg);
 }
 
+static bool is_awaited(const struct supervisor *s)
+{
+	return !s->told_ready && s->options->ready_kind == READY_BY_WORKER &&
+	       s->ops->is_awaited(s->world);
+}
+
+/* the engine serves; when it was ready nobody will know */
+static void give_watch_up(struct supervisor *s, const struct snap_error *why)
+{
+	give_timing_up(s);
+	if (is_awaited(s))
+		log_write(LOG_LEVEL_WARN, "ready.unknown",
+			  (struct log_field[]){LOG_TEXT("code", snap_code_name(why->code))}, 1,
+			  "%s", why->msg);
+}
+
+/*
+ * A worker looks when the booted engine is ready, where it does not say so itself: upstream wants
+ * to know, or a capture that may be asked for in hours, when nobody could tell any more.
+ */
+static enum supervisor_state serve_watched(struct supervisor *s)
+{
+	bool is_timed = s->capturable && s->cold_boot_ms == SUPERVISOR_BOOTS &&
+			s->options->ready_kind == READY_BY_WORKER;
+	enum supervisor_state state = serve(s);
+	struct snap_error err = {.code = SNAP_OK};
+
+	if (state != STATE_SERVING || !s->options->snapshot || (!is_timed && !is_awaited(s)))
+		return state;
+	if (s->ops->start_watch(s->world, &err) < 0)
+		give_watch_up(s, &err);
+	return state;
+}
+
 /* failure is set; the engine is unharmed */
 static enum supervisor_state give_capture_up(struct supervisor *s)
 {
@@ -284,7 +327,7 @@ static enum supervisor_state give_capture_up(struct supervisor *s)
 	s->capture_over = true;
 	s->ops->forget_recovery(s->world);
 	if (s->options->capture != CAPTURE_EXIT)
-		return serve(s);
+		return serve_watched(s);
 	wish = held_wish(s);
 	s->forced_status =
 		wish > 0 ? 128 + wish : failure_status(s, snap_code_exit_status(SNAP_E_DUMP));
@@ -306,20 +349,6 @@ static enum supervisor_state begin_capture(struct supervisor *s)
 	return deliver_held(s, STATE_CAPTURING);
 }
 
-/* a capture may be asked for in hours: then nobody knows when the engine was ready but who looks
- * now */
-static enum supervisor_state serve_watched(struct supervisor *s)
-{
-	enum supervisor_state state = serve(s);
-	struct snap_error err;
-
-	if (state != STATE_SERVING || !s->capturable || s->options->ready_kind != READY_BY_WORKER)
-		return state;
-	if (s->ops->start_watch(s->world, &err) < 0)
-		give_timing_up(s);
-	return state;
-}
-
 static enum supervisor_state boot(struct supervisor *s)
 {
 	bool capture = !s->capture_over && (s->options->capture == CAPTURE_FIRST_BOOT ||
@@ -329,6 +358,7 @@ static enum supervisor_state boot(struct supervisor *s)
 
 	s->capturable = s->options->capture != CAPTURE_NEVER;
 	s->said_ready = false;
+	s->told_ready = false;
 	r = s->ops->boot(s->world, s->capturable, &err);
 	if (r != 0) {
 		log_write(LOG_LEVEL_ERROR, "boot.failed", NULL, 0, "%s", err.msg);
@@ -532,6 +562,7 @@ ACTION(act_ready)
 	(void)e;
 	s->origin = ORIGIN_WAKE;
 	s->said_ready = true;
+	s->told_ready = true;
 	s->capturable = true;
 	s->ready_ns = clock_now_ns();
 	s->ops->woken(s->world, true);
@@ -614,6 +645,7 @@ ACTION(act_note_ready)
 {
 	(void)e;
 	note_said_ready(s);
+	tell_ready(s);
 	return s->state;
 }
 
@@ -627,14 +659,23 @@ ACTION(act_asked_capture)
 ACTION(act_watched)
 {
 	note_cold_boot(s, e->msg->value);
+	tell_ready(s);
 	s->ops->retire_worker(s->world);
 	return s->state;
 }
 
 ACTION(act_watch_lost)
 {
-	(void)e;
-	give_timing_up(s);
+	struct snap_error failure = s->failure;
+
+	if (e->type == EVENT_FAILED)
+		take_message(&s->failure, e->msg);
+	else if (e->type == EVENT_WORKER_EXIT)
+		take_worker_death(s, e->status);
+	else
+		take_breach(s, e);
+	give_watch_up(s, &s->failure);
+	s->failure = failure;
 	s->ops->kill_worker(s->world);
 	return s->state;
 }
@@ -642,6 +683,7 @@ ACTION(act_watch_lost)
 ACTION(act_capture_ready)
 {
 	note_cold_boot(s, e->msg->value);
+	tell_ready(s);
 	return s->state;
 }
 

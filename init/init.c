@@ -197,6 +197,22 @@ static int op_start_probe(void *world, struct snap_error *err)
 	return start_worker(world, WORKER_PROBE, NULL, err);
 }
 
+static bool op_is_awaited(void *world)
+{
+	const struct init *init = world;
+
+	return notify_has_upstream(&init->notify);
+}
+
+static void op_ready(void *world)
+{
+	struct init *init = world;
+
+	/* what the engine says itself has been passed on */
+	if (init->notify.kind != READY_NOTIFY)
+		notify_tell_ready(&init->notify);
+}
+
 /* plain mode: descriptors and a folder that the command has are not for us to hold on to */
 static void let_go(const struct init *init)
 {
@@ -388,6 +404,8 @@ static const struct supervisor_ops ops = {
 	.boot = op_boot,
 	.adopt = op_adopt,
 	.woken = op_woken,
+	.is_awaited = op_is_awaited,
+	.ready = op_ready,
 	.engine = op_engine,
 	.signal_engine = op_signal_engine,
 	.is_traced = op_is_traced,
@@ -621,6 +639,14 @@ static int run(struct init *init)
 
 /* --- begin and end ---------------------------------------------------------------------------- */
 
+static void warn_of_pids(const struct init_options *options)
+{
+	if (options->snapshot && options->pid_base_is_chosen && getpid() != 1)
+		log_warn(
+			"pid.ignored",
+			"--pid-base has no effect: we are not PID 1, so pids are not ours to choose");
+}
+
 /*
  * Inherited sockets (LISTEN_FDS) are the command's. A captured engine cannot have them: CRIU makes
  * listeners anew by their address, and has no way to take another one instead.
@@ -708,6 +734,7 @@ static int set_up(struct init *init, struct snap_error *err)
 		LOG_LEVEL_INFO, "init.start",
 		(struct log_field[]){LOG_UINT("pid", getpid()), LOG_TEXT("version", SNAP_VERSION)},
 		2, "snapinit starts '%s'", options->pause ? "nothing" : options->argv[0]);
+	warn_of_pids(options);
 
 	if (init->snapshot_off)
 		log_warn(

@@ -166,6 +166,11 @@ int notify_read(struct notify *notify)
 	return NOTIFY_END;
 }
 
+bool notify_has_upstream(const struct notify *notify)
+{
+	return notify->upstream_len > 0;
+}
+
 void notify_tell_ready(struct notify *notify)
 {
 	static const char text[] = "READY=1";

@@ -40,6 +40,8 @@ void notify_close_engine_end(struct notify *notify);
 /* after fd became readable: 0, NOTIFY_READY, NOTIFY_END, or -errno */
 int notify_read(struct notify *notify);
 
+bool notify_has_upstream(const struct notify *notify);
+
 /* tell upstream, if there is one, that the service is ready */
 void notify_tell_ready(struct notify *notify);
 

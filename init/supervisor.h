@@ -39,7 +39,7 @@ enum supervisor_state {
 	STATE_WAKING,	 /* a worker restores; there is no engine */
 	STATE_RESUMING,	 /* the restored tree is ours and runs, but has not answered yet */
 	STATE_WOKEN,	 /* the engine answers; the worker is about to say DONE */
-	STATE_SERVING,	 /* an engine; no worker but one that times its boot */
+	STATE_SERVING,	 /* an engine; no worker but one that watches its boot */
 	STATE_PAUSED,	 /* --pause: neither of them, ever */
 	STATE_CAPTURING, /* an engine, and a worker that waits for it and prepares */
 	STATE_FROZEN,	 /* the engine's tree is stopped by the worker; its signals are held */
@@ -113,6 +113,10 @@ struct supervisor_ops {
 	int (*adopt)(void *world, pid_t pid, struct snap_error *err);
 	/* the woken engine stays: it gets its input; if it answers, upstream is told */
 	void (*woken)(void *world, bool answers);
+	/* does anybody upstream want to hear that the engine is ready? */
+	bool (*is_awaited)(void *world);
+	/* the booted engine is ready: upstream is told, unless the engine has done so itself */
+	void (*ready)(void *world);
 	pid_t (*engine)(void *world); /* 0: none */
 	void (*signal_engine)(void *world, int sig);
 	/* somebody traces it, which no worker of ours does any more; 0: who, cannot be seen */
@@ -187,6 +191,7 @@ struct supervisor {
 	struct held_signals held;
 	struct snap_error failure; /* why the cold boot comes, or the capture failed */
 	bool capture_over;	   /* tried, or not wanted any more */
+	bool told_ready;	   /* upstream knows of the engine that runs now */
 	bool has_budget;	   /* of the wake: the worker has told it */
 	bool said_ready;	   /* the engine that runs now, on its descriptor or socket */
 	bool capturable;	   /* … was started such that a snapshot of it can wake */

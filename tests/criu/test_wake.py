@@ -267,9 +267,23 @@ def test_trial_of_a_snapshot_tells_nobody_that_it_is_ready(bench):
         with bench.start(store, engine, capture="first-boot", env={"NOTIFY_SOCKET": path}) as start:
             done = start.wait_record("capture.done", "capture.failed", seconds=60)
             assert done["event"] == "capture.done", start.tail()
+            assert upstream.recv(100) == b"READY=1"  # the boot's, once
             with pytest.raises(BlockingIOError):
                 print(upstream.recv(100))
         with bench.start(store, engine, env={"NOTIFY_SOCKET": path}) as start:
             record = start.wait_record("wake.done", "boot.cold")
             assert record["event"] == "wake.done", start.tail()
             assert upstream.recv(100) == b"READY=1"
+
+
+def test_cold_boot_tells_upstream_when_it_answers(bench):
+    engine = engines.pyservice(bench.programs)
+    store = bench.workplace.store()
+    path = os.path.join(bench.workplace.folder("notify-cold"), "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as upstream:
+        upstream.bind(path)
+        upstream.settimeout(60)
+        with bench.start(store, engine, env={"NOTIFY_SOCKET": path}) as start:
+            assert start.wait_record("boot.cold")["reason"] == "no-snapshot"
+            assert upstream.recv(100) == b"READY=1"
+            assert start.http(engine.port, "/health")[0] == 200

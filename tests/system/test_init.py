@@ -1238,6 +1238,16 @@ def test_engine_to_be_captured_lives_above_the_pid_base(start, tmp_path, base):
     assert int(words[3]) > base
 
 
+def test_pid_base_without_being_pid_1_is_told_to_have_no_effect(start, tmp_path):
+    args = snapshot_args(tmp_path, "--pid-base", "1000")
+    run = start(*args, "--", "true", env={"FAKE_WAKE": "nothing"})
+    assert run.wait() == 0 and "not PID 1" in run.record("pid.ignored")["msg"]
+    run = start(*args, "--", "true", env={"FAKE_WAKE": "nothing"}, prefix=as_pid_1())
+    assert run.wait() == 0 and "pid.ignored" not in run.events()
+    run = start(*snapshot_args(tmp_path), "--", "true", env={"FAKE_WAKE": "nothing"})
+    assert run.wait() == 0 and "pid.ignored" not in run.events()
+
+
 def test_pid_base_is_reached_without_ns_last_pid(start, tmp_path):
     prefix = [*as_pid_1(), "sh", "-c", "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"", "sh"]
     run = capture(start, tmp_path, "done", prefix=prefix, engine="echo up $$; (exec sleep 1000) & echo child $!; wait")
@@ -1280,6 +1290,52 @@ def test_reason_of_a_worker_that_has_not_read_everything_is_heard(start, tmp_pat
     run = capture(start, tmp_path, "fails-deaf", "--ready", "fd", "--notify-fd", "7", engine="echo >&7; " + SERVER)
     assert "io_uring of pid 1001" in run.record("capture.failed")["msg"], run.errors()
     assert ends_by_term(run) == 31
+
+
+@pytest.fixture(name="upstream")
+def make_upstream(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as upstream:
+        upstream.bind(str(tmp_path / "up"))
+        upstream.settimeout(PATIENCE)
+        yield upstream
+
+
+def nothing_came(upstream):
+    upstream.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        upstream.recv(100)
+    upstream.settimeout(PATIENCE)
+    return True
+
+
+def test_cold_boot_is_told_upstream_when_its_capture_finds_it_ready(start, tmp_path, upstream):
+    run = capture(start, tmp_path, "done", env={"NOTIFY_SOCKET": str(tmp_path / "up")})
+    assert upstream.recv(100) == b"READY=1"
+    run.record("capture.done")
+    assert nothing_came(upstream)
+    assert ends_by_term(run) == 31
+
+
+@pytest.mark.parametrize("scenario", ["never", "failed"])
+def test_cold_boot_without_a_capture_is_told_upstream_when_it_is_ready(start, tmp_path, upstream, scenario):
+    more = {} if scenario == "failed" else {"mode": "never"}
+    run = capture(start, tmp_path, "failed", **more,
+                  env={"FAKE_WATCH": "waits", "NOTIFY_SOCKET": str(tmp_path / "up"), "gate": True})
+    run.says("up")
+    wait_for(lambda: run.notes()[-1].get("argv", [""])[0] == "watch", "a worker that waits")
+    assert nothing_came(upstream)
+    run.open_gate()
+    assert upstream.recv(100) == b"READY=1"
+    assert ends_by_term(run) == 31
+
+
+def test_worker_that_cannot_tell_when_the_engine_is_ready_is_no_harm(start, tmp_path, upstream):
+    run = capture(start, tmp_path, "failed", mode="never",
+                  env={"FAKE_WATCH": "failed", "NOTIFY_SOCKET": str(tmp_path / "up")})
+    assert run.record("ready.unknown")["code"] == "not-ready"
+    run.says("up")
+    assert ends_by_term(run) == 31
+    assert nothing_came(upstream)
 
 
 def test_wake_is_told_upstream(start, tmp_path):

@@ -39,7 +39,9 @@ struct world {
 	int boots, wakes, captures, watches, probes, recovers, resumes, retired, stopped;
 	int signals[65]; /* how often the engine got each */
 	enum worker_msg_type answered;
-	int asked; /* how often somebody wanted a capture while it served */
+	bool has_upstream;
+	int readies; /* what upstream heard since the boot */
+	int asked;   /* how often somebody wanted a capture while it served */
 	int fail_wake, fail_capture, fail_watch, fail_probe, fail_recover, fail_boot, fail_adopt,
 		fail_answer;
 	bool boot_to_be_captured;
@@ -100,6 +102,20 @@ static int fake_start_recover(void *world, struct snap_error *err)
 	return start(w, RECOVER_WORKER, w->fail_recover, &w->recovers, err);
 }
 
+static bool fake_is_awaited(void *world)
+{
+	return ((struct world *)world)->has_upstream;
+}
+
+static void fake_ready(void *world)
+{
+	struct world *w = world;
+
+	assert_true(w->engine > 0);
+	assert_int_equal(w->readies, 0); /* since the boot */
+	w->readies++;
+}
+
 static bool fake_needs_recovery(void *world)
 {
 	return ((struct world *)world)->dirty;
@@ -139,6 +155,7 @@ static int fake_boot(void *world, bool to_be_captured, struct snap_error *err)
 		return w->fail_boot;
 	}
 	w->boots++;
+	w->readies = 0;
 	w->dirty = w->kept = false; /* it was another engine's */
 	w->boot_to_be_captured = to_be_captured;
 	w->engine = 1000 + w->boots;
@@ -248,6 +265,8 @@ static const struct supervisor_ops fake_ops = {
 	.start_watch = fake_start_watch,
 	.start_probe = fake_start_probe,
 	.start_recover = fake_start_recover,
+	.is_awaited = fake_is_awaited,
+	.ready = fake_ready,
 	.needs_recovery = fake_needs_recovery,
 	.forget_recovery = fake_forget_recovery,
 	.keep = fake_keep,
@@ -636,6 +655,7 @@ static void test_random_walks_end_with_one_engine_at_most(void **state)
 		b.world.fail_probe = next_random(&seed) % 16 == 0;
 		b.world.fail_recover = next_random(&seed) % 16 == 0;
 		b.world.dirties = next_random(&seed) % 2 == 0;
+		b.world.has_upstream = next_random(&seed) % 2 == 0;
 		b.world.fail_boot = next_random(&seed) % 16 == 0 ? 127 : 0;
 		b.world.fail_adopt = next_random(&seed) % 16 == 0;
 		b.world.fail_answer = next_random(&seed) % 16 == 0;
@@ -695,6 +715,83 @@ static void test_plain_mode_mirrors_the_child(void **state)
 	happen(&b, EVENT_DRAINED);
 	in_state(&b, STATE_GONE);
 	assert_int_equal(supervisor_exit_status(&b.s), 42);
+}
+
+static void test_upstream_hears_once_that_a_booted_engine_is_ready(void **state)
+{
+	struct bench b = {.world = {.has_upstream = true}};
+
+	(void)state;
+	begin(&b, &wake);
+	happen(&b, EVENT_REFUSED);
+	happen(&b, EVENT_CLEAN);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.worker, WATCH_WORKER);
+	assert_int_equal(b.world.readies, 0);
+	happen(&b, EVENT_READY);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.worker, NO_WORKER);
+	assert_int_equal(b.world.readies, 1);
+	happen(&b, EVENT_ASKED_CAPTURE);
+	happen(&b, EVENT_READY);
+	assert_int_equal(b.world.readies, 1);
+}
+
+static void test_capture_tells_that_its_engine_is_ready(void **state)
+{
+	struct bench b = {.world = {.has_upstream = true}};
+
+	(void)state;
+	begin(&b, &first_boot);
+	happen(&b, EVENT_REFUSED);
+	happen(&b, EVENT_CLEAN);
+	in_state(&b, STATE_CAPTURING);
+	happen(&b, EVENT_READY);
+	in_state(&b, STATE_CAPTURING);
+	assert_int_equal(b.world.readies, 1);
+	happen(&b, EVENT_FAILED);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.watches, 0);
+}
+
+static void test_capture_that_fails_before_leaves_somebody_to_wait(void **state)
+{
+	struct bench b = {.world = {.has_upstream = true}};
+
+	(void)state;
+	begin(&b, &first_boot);
+	happen(&b, EVENT_REFUSED);
+	happen(&b, EVENT_CLEAN);
+	happen(&b, EVENT_FAILED);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.worker, WATCH_WORKER);
+	happen(&b, EVENT_FAILED);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.worker, NO_WORKER);
+	assert_int_equal(b.world.readies, 0);
+}
+
+static void test_nobody_waits_where_nobody_wants_to_know(void **state)
+{
+	struct bench b = {.world = {.has_upstream = false}};
+	struct init_options notifies = wake;
+
+	(void)state;
+	begin(&b, &wake);
+	happen(&b, EVENT_REFUSED);
+	happen(&b, EVENT_CLEAN);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.watches, 0);
+
+	notifies.ready_kind = READY_NOTIFY;
+	b = (struct bench){.world = {.has_upstream = true}};
+	begin(&b, &notifies);
+	happen(&b, EVENT_REFUSED);
+	happen(&b, EVENT_CLEAN);
+	in_state(&b, STATE_SERVING);
+	assert_int_equal(b.world.watches, 0);
+	happen(&b, EVENT_SAYS_READY);
+	assert_int_equal(b.world.readies, 1);
 }
 
 static void test_command_that_cannot_run_has_its_exit_status(void **state)
@@ -1385,6 +1482,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_random_walks_end_with_one_engine_at_most),
 		cmocka_unit_test(test_deadlines_alone_lead_out_of_every_state),
 		cmocka_unit_test(test_plain_mode_mirrors_the_child),
+		cmocka_unit_test(test_upstream_hears_once_that_a_booted_engine_is_ready),
+		cmocka_unit_test(test_capture_tells_that_its_engine_is_ready),
+		cmocka_unit_test(test_capture_that_fails_before_leaves_somebody_to_wait),
+		cmocka_unit_test(test_nobody_waits_where_nobody_wants_to_know),
 		cmocka_unit_test(test_command_that_cannot_run_has_its_exit_status),
 		cmocka_unit_test(test_interrupt_on_a_terminal_starts_no_grace),
 		cmocka_unit_test(test_budget_moves_the_deadline_unless_the_user_set_one),
