@@ -785,7 +785,7 @@ def test_export_tells_how_to_restore(service):
                     service.store)
     line, command = result(again).splitlines()
     assert line.startswith(f"{service.store} gen-1 {service.folder}/other ")
-    assert command.startswith("criu restore ") and "'--inherit-fd=fd[0]:pipe:[" in command
+    assert command.startswith(" ".join(told["criu_program"]) + " restore ") and "'--inherit-fd=fd[0]:pipe:[" in command
 
 
 @needs_criu
