@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine of the GPU tests over the fake libcuda: its sums tell what is lost."""
 
-import ctypes
 import os
 import pathlib
 import signal
@@ -13,10 +12,7 @@ import urllib.request
 
 import pytest
 
-BUILD = pathlib.Path(os.environ["SNAP_BUILD"])
-FAKE = BUILD / "tests/fixtures/fake_cuda"
-
-cuda = ctypes.CDLL(str(FAKE / "libcuda.so.1"))
+from fakes import BUILD, FAKE, call, cuda
 
 
 def free_port():
@@ -50,7 +46,7 @@ class Engine:
     def walk(self, *names):
         for name in names:
             for pid in self.pids:
-                assert getattr(cuda, "cuCheckpointProcess" + name)(pid, None) == 0, (name, pid)
+                assert call(name, pid) == 0, (name, pid)
 
 
 @pytest.fixture
