@@ -77,14 +77,16 @@ def test_sum_is_of_all_processes_and_the_same_in_each_run(engine):
     options = [("--device-mib", 5, "--pinned-mib", 2, "--children", 2),
                ("--device-mib", 5, "--pinned-mib", 2, "--children", 1),
                ("--device-mib", 5, "--pinned-mib", 1, "--children", 2),
+               ("--device-mib", 5, "--pinned-mib", 2, "--children", 2, "--vmm-mib", 2),
                ("--device-mib", 5, "--pinned-mib", 2, "--children", 2, "--zero-mib", 1)]
     others = [engine(*words).get("/sum")[1] for words in options]
     assert others[0] == total
-    assert len({total, *others}) == 4
+    assert len({total, *others}) == 5
 
 
 def test_sum_outlives_checkpoint_and_restore_of_the_tree(engine):
-    one = engine("--device-mib", 8, "--zero-mib", 3, "--pinned-mib", 1, "--children", 1)
+    one = engine("--device-mib", 8, "--zero-mib", 3, "--pinned-mib", 1, "--vmm-mib", 4,
+                 "--children", 1)
     total = one.get("/sum")
     one.walk("Lock", "Checkpoint")
     with pytest.raises(OSError):
