@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from fakes import BUILD, FAKE, call, cuda
+from fakes import BUILD, FAKE, call, cuda, lock_args
 
 
 def free_port():
@@ -171,3 +171,32 @@ def is_alive(pid):
         return ") Z " not in pathlib.Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("option", ["--stream", "--graph"])
+def test_stream_goes_on_after_a_restore(engine, option):
+    one = engine("--device-mib", 2, option)
+    total, rounds = one.get("/sum"), wait_rounds(one, 1)
+    one.walk("Lock", "Checkpoint", "Restore", "Unlock")
+    wait_rounds(one, rounds + 5)
+    assert one.get("/sum") == total
+
+
+def wait_rounds(engine, n):
+    for _ in range(200):
+        rounds = int(engine.get("/rounds")[1])
+        if rounds >= n:
+            return rounds
+        time.sleep(0.02)
+    raise AssertionError(f"only {rounds} of {n} rounds")
+
+
+def test_busy_device_refuses_a_lock_with_a_limit(engine):
+    one = engine("--device-mib", 2, "--cubin", "/dev/null")
+    total = one.get("/sum")
+    assert total != engine("--device-mib", 2).get("/sum")
+    assert one.get("/spin?text=3000") == (200, "PASS\n")
+    assert call("Lock", one.pids[0], lock_args(100)) == 600
+    assert one.get("/sum") == total
+    assert call("Lock", one.pids[0]) == 0
+    assert call("Unlock", one.pids[0]) == 0
