@@ -54,6 +54,8 @@ def new_stream(flags=NON_BLOCKING):
 def a_stream():
     one = new_stream()
     yield one
+    # after a test that failed in between: the next call would wait for ever
+    call("Unlock", os.getpid())
     assert cuda.cuStreamDestroy_v2(one) == 0
 
 
@@ -232,15 +234,17 @@ def test_lock_waits_for_queued_work_or_times_out(stream, hold):
 
 
 def test_synchronising_thread_sees_its_work_end_across_a_lock(stream, launch, context):
-    pid, results = os.getpid(), []
+    pid, results, is_ready = os.getpid(), [], threading.Event()
 
     def wait():
         results.append(cuda.cuCtxSetCurrent(context))
+        is_ready.set()
         results.append(cuda.cuStreamSynchronize(stream))
 
     launch(stream, "spin", 500)
     waiting = threading.Thread(target=wait)
     waiting.start()
+    assert is_ready.wait(10)
     assert call("Lock", pid) == 0
     waiting.join(10)
     assert results == [0, 0]
