@@ -16,16 +16,20 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 
-#define SOCKET_NAME "control.sock"
-#define DERIVED_MAX 40	 /* bytes of the command's name in a name */
-#define NUMBERS_MAX 1000 /* of containers of one command */
-#define BASES_MAX   4
-#define OPEN_FOLDER (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-#define PLAIN_NAME  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+#define SOCKET_NAME	 "control.sock"
+#define DERIVED_MAX	 40   /* bytes of the command's name in a name */
+#define NUMBERS_MAX	 1000 /* of containers of one command */
+#define LOCK_AGAIN_MS	 10
+#define LOCK_PATIENCE_MS 2000
+#define BASES_MAX	 4
+#define OPEN_FOLDER	 (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define PLAIN_NAME	 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
 struct base {
 	char path[PATH_MAX];
@@ -67,19 +71,37 @@ static int open_base(const char *path)
 	return TAKE_FD(fd);
 }
 
+/* others hold it for a moment; an engine that is root here, too, might hold it for ever */
+static int lock_base(int fd)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_AGAIN_MS * (long)NS_PER_MS};
+	uint64_t deadline = deadline_after_ms(LOCK_PATIENCE_MS);
+
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (deadline_left_ms(deadline) == 0)
+			return -EBUSY;
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 static int make_base(const struct base *base)
 {
 	bool made = mkdir(base->path, base->mode) == 0;
 	snap_cleanup_close int fd = FD_NONE;
+	int r;
 
 	if (!made && errno != EEXIST)
 		return -errno;
 	fd = open_base(base->path);
 	if (fd < 0)
 		return fd;
-	if ((made && fchmod(fd, base->mode) < 0) || flock(fd, LOCK_EX) < 0)
+	if (made && fchmod(fd, base->mode) < 0)
 		return -errno;
-	return TAKE_FD(fd);
+	r = lock_base(fd);
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 /* a name's folder, locked; -EWOULDBLOCK: its container runs */
@@ -233,7 +255,7 @@ int runtime_dir_claim(const char *name, const char *command, const struct creden
 
 void runtime_dir_release(struct runtime_dir *dir)
 {
-	if (dir->fd >= 0 && flock(dir->base_fd, LOCK_EX) == 0)
+	if (dir->fd >= 0 && lock_base(dir->base_fd) == 0)
 		remove_folder(dir->base_fd, dir->name, dir->fd);
 	dir->fd = fd_close(dir->fd);
 	dir->base_fd = fd_close(dir->base_fd);

@@ -250,6 +250,17 @@ def test_no_folder_is_no_reason_not_to_run(host):
         assert host.ls("/run/snapinit") == []
 
 
+def test_a_base_that_is_held_for_ever_holds_nobody_up(host):
+    host.call("mkdir", "-m", "711", "/run/snapinit")
+    with subprocess.Popen(host.command(["flock", "/run/snapinit", "sh", "-c", "echo held; cat"], 0),
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        host.run("other", "--name", "other", "--", "sleep", "60")
+        assert host.ls("/run/snapinit") == []
+        assert host.ls("/tmp/snapinit-0") == ["other"]
+        holder.stdin.close()
+
+
 @pytest.mark.parametrize("how", ["option", "environment", "file"])
 def test_a_place_that_is_chosen_counts(host, how):
     words, more = [], {}
