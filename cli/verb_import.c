@@ -74,11 +74,9 @@ static int import(const char *from, const char *store, const struct import_optio
 		return r;
 	if (options->common.json)
 		return print_json(from, store, &result, err);
-	(void)printf("%s %s %s, %s, it was %s\n", store, result.generation,
-		     output_size(result.archive.bytes, size),
-		     result.verified ? "verified where it was made, not here"
-				     : "not verified anywhere",
-		     result.was);
+	(void)printf("%s %s %s, it was %s, %s\n", store, result.generation,
+		     output_size(result.archive.bytes, size), result.was,
+		     result.verified ? "verified where it was made and not here" : "not verified");
 	return 0;
 }
 

@@ -111,14 +111,14 @@ static int find_chosen(const char *chosen, struct criu_program *ret)
 
 static int find_unchosen(struct criu_program *ret)
 {
-	char dir[PATH_MAX], prefix[PATH_MAX + 16];
+	char dir[PATH_MAX], prefix[PATH_MAX + 16], real[PATH_MAX];
 
 	if (self_dir(dir, sizeof(dir)) == 0) {
 		if (find_in_bundle(dir, ret) == 0)
 			return 0;
 		*ret = (struct criu_program){0};
 		(void)snprintf(prefix, sizeof(prefix), "%s/../../prefix", dir);
-		if (find_in_prefix(prefix, ret) == 0)
+		if (realpath(prefix, real) && find_in_prefix(real, ret) == 0)
 			return 0;
 		*ret = (struct criu_program){0};
 	}

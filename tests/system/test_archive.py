@@ -379,6 +379,14 @@ def test_full_disk_leaves_nothing(place):
         namespaces.umount(str(small))
 
 
+def test_import_does_not_claim_what_was_verified_elsewhere(place):
+    whole = generations.Generation(generations.CHUNKS)
+    for verified, told in (True, b"verified where it was made and not here"), (False, b"not verified"):
+        whole.manifest["verified"] = verified
+        done = snapctl("import", pack(place, whole, store=f"from-{verified}"), place / f"to-{verified}")
+        assert done.returncode == 0 and done.stdout.strip().endswith(b", " + told), done
+
+
 @needs_root
 def test_store_of_the_engines_user_stays_theirs(place, whole):
     path = pack(place, whole)
