@@ -53,6 +53,18 @@ void fingerprint_done(struct fingerprint *f)
 	*f = (struct fingerprint){0};
 }
 
+static void gpu_done(struct manifest_gpu *gpu)
+{
+	for (size_t i = 0; i < gpu->n_devices; i++)
+		free(gpu->devices[i].name);
+	free(gpu->devices);
+	free(gpu->processes);
+	free(gpu->staging);
+	free(gpu->mode);
+	free(gpu->library);
+	free(gpu->library_build_id);
+}
+
 static void done_lists(struct manifest *m)
 {
 	for (size_t i = 0; i < m->n_files; i++) {
@@ -85,6 +97,7 @@ void manifest_done(struct manifest *m)
 	identity_done(&m->identity);
 	fingerprint_done(&m->host);
 	done_lists(m);
+	gpu_done(&m->gpu);
 	for (size_t i = 0; i < ARRAY_LEN(m->stdio); i++)
 		free(m->stdio[i]);
 	free(m->ready);

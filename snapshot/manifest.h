@@ -96,6 +96,42 @@ enum manifest_lock {
 	MANIFEST_LOCK_ON_FAULT = 2, /* MLOCK_ONFAULT: what is there, and what will be */
 };
 
+/* a GPU of the capturing host, in PCI order */
+struct manifest_gpu_device {
+	char uuid[33];	       /* hex */
+	char *name;	       /* "NVIDIA H100 80GB HBM3" */
+	uint32_t compute;      /* 90: compute capability 9.0 */
+	uint64_t memory_bytes; /* that it has */
+};
+
+/* a process that uses CUDA */
+struct manifest_gpu_process {
+	int32_t pid;
+	int32_t restore_tid;	/* the driver's own thread in it */
+	uint64_t staging_bytes; /* of memory that the driver's checkpoint has added to it */
+};
+
+/* memory that the driver's checkpoint has added: copies of device memory, mostly */
+struct manifest_gpu_staging {
+	int32_t pid;
+	uint64_t start;
+	uint64_t end;
+};
+
+/* what a wake needs to know about the tree's GPUs; all zero: it uses none */
+struct manifest_gpu {
+	char *mode;		/* "staging": the driver's copies in process memory; NULL: no GPU */
+	char *library;		/* the driver in user space that the tree has mapped */
+	char *library_build_id; /* hex */
+	uint32_t cuda;		/* the driver's version of CUDA: 13000 */
+	struct manifest_gpu_device *devices;
+	size_t n_devices;
+	struct manifest_gpu_process *processes; /* ascending by pid */
+	size_t n_processes;
+	struct manifest_gpu_staging *staging; /* ascending by pid and start */
+	size_t n_staging;
+};
+
 struct manifest_identity {
 	struct string_list argv;
 	char *cwd;
@@ -155,6 +191,7 @@ struct manifest {
 	size_t n_tile_configs;
 	struct manifest_mapping *mappings; /* ascending by pid and start; NULL: none, mostly */
 	size_t n_mappings;
+	struct manifest_gpu gpu;
 	bool tree_has_filter; /* some task had a seccomp filter */
 	uint64_t resident_bytes;
 	uint64_t snapshot_bytes;

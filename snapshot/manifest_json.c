@@ -179,6 +179,43 @@ static const struct field mapping_fields[] = {
 	END,
 };
 
+static const struct field gpu_device_fields[] = {
+	AT(FIELD_HEX, manifest_gpu_device, uuid, .length = 32),
+	STRING(manifest_gpu_device, name, NAME_MAX_BYTES, rule_not_empty),
+	AT(FIELD_U32, manifest_gpu_device, compute, .min = 1, .max = 999),
+	BYTES(manifest_gpu_device, memory_bytes),
+	END,
+};
+
+static const struct field gpu_process_fields[] = {
+	AT(FIELD_I32, manifest_gpu_process, pid, .min = 1, .max = PID_LIMIT),
+	AT(FIELD_I32, manifest_gpu_process, restore_tid, .min = 1, .max = PID_LIMIT),
+	BYTES(manifest_gpu_process, staging_bytes),
+	END,
+};
+
+static const struct field gpu_staging_fields[] = {
+	AT(FIELD_I32, manifest_gpu_staging, pid, .min = 1, .max = PID_LIMIT),
+	AT(FIELD_MASK, manifest_gpu_staging, start),
+	AT(FIELD_MASK, manifest_gpu_staging, end),
+	END,
+};
+
+/* mode is the first: an object that may be absent is, when its first member is a NULL pointer */
+static const struct field gpu_fields[] = {
+	STRING(manifest_gpu, mode, NAME_MAX_BYTES, rule_gpu_mode),
+	STRING(manifest_gpu, library, PATH_MAX, rule_absolute_path),
+	STRING(manifest_gpu, library_build_id, NAME_MAX_BYTES, rule_build_id),
+	AT(FIELD_U32, manifest_gpu, cuda, .min = 1000, .max = 999999),
+	AT_LIST(FIELD_OBJECTS, manifest_gpu, devices, .fields = gpu_device_fields,
+		.size = sizeof(struct manifest_gpu_device)),
+	AT_LIST(FIELD_OBJECTS, manifest_gpu, processes, .fields = gpu_process_fields,
+		.size = sizeof(struct manifest_gpu_process)),
+	AT_LIST(FIELD_OBJECTS, manifest_gpu, staging, .fields = gpu_staging_fields,
+		.size = sizeof(struct manifest_gpu_staging)),
+	END,
+};
+
 static const struct field manifest_fields[] = {
 	AT(FIELD_U32, manifest, schema, .min = MANIFEST_SCHEMA, .max = MANIFEST_SCHEMA),
 	STRING(manifest, snapinit_version, NAME_MAX_BYTES, rule_not_empty),
@@ -204,6 +241,7 @@ static const struct field manifest_fields[] = {
 		.size = sizeof(struct manifest_tile_config), .optional = true),
 	AT_LIST(FIELD_OBJECTS, manifest, mappings, .fields = mapping_fields,
 		.size = sizeof(struct manifest_mapping), .optional = true),
+	AT(FIELD_OBJECT, manifest, gpu, .fields = gpu_fields, .optional = true),
 	AT(FIELD_BOOL, manifest, tree_has_filter),
 	BYTES(manifest, resident_bytes),
 	BYTES(manifest, snapshot_bytes),
@@ -549,6 +587,8 @@ static bool is_measured(const char *text, size_t size)
 #define REQUIRES_SEAL	  "digest" /* so that damage cannot make the digest a member that is absent */
 #define REQUIRES_MAPPINGS "mappings" /* protections and locks that CRIU may restore wrongly */
 
+#define REQUIRES_GPU "gpu" /* the driver restores device memory before anything runs */
+
 static int check_requirement(struct place *place, const json_t *need, size_t i)
 {
 	if (!json_is_string(need)) {
@@ -558,6 +598,7 @@ static int check_requirement(struct place *place, const json_t *need, size_t i)
 	if (strcmp(json_string_value(need), REQUIRES_PAGES) == 0 ||
 	    strcmp(json_string_value(need), REQUIRES_XCOMP) == 0 ||
 	    strcmp(json_string_value(need), REQUIRES_MAPPINGS) == 0 ||
+	    strcmp(json_string_value(need), REQUIRES_GPU) == 0 ||
 	    strcmp(json_string_value(need), REQUIRES_SEAL) == 0)
 		return 0;
 	(void)snap_fail(place->err, SNAP_E_INCOMPATIBLE, 0,
@@ -712,6 +753,12 @@ static int check_images(struct place *place, const struct manifest *m)
 	return 0;
 }
 
+static bool are_pages(uint64_t start, uint64_t end)
+{
+	return start < end && start % PAGE_BYTES == 0 && end % PAGE_BYTES == 0 &&
+	       end <= PAGE_MAP_ADDRESS_END;
+}
+
 static int check_mapping(struct place *place, const struct manifest *m, size_t i)
 {
 	const struct manifest_mapping *mapping = &m->mappings[i];
@@ -722,9 +769,7 @@ static int check_mapping(struct place *place, const struct manifest *m, size_t i
 
 	if (r < 0)
 		return r;
-	if (mapping->start < mapping->end && mapping->start % PAGE_BYTES == 0 &&
-	    mapping->end % PAGE_BYTES == 0 && mapping->end <= PAGE_MAP_ADDRESS_END &&
-	    (!same_pid || mapping->start >= last->end))
+	if (are_pages(mapping->start, mapping->end) && (!same_pid || mapping->start >= last->end))
 		return 0;
 	(void)place_enter(place, "mappings");
 	(void)place_enter_item(place, i);
@@ -737,6 +782,39 @@ static int check_mappings(struct place *place, const struct manifest *m)
 
 	for (size_t i = 0; r == 0 && i < m->n_mappings; i++)
 		r = check_mapping(place, m, i);
+	return r;
+}
+
+static int check_gpu_staging(struct place *place, const struct manifest *m, size_t i)
+{
+	const struct manifest_gpu_staging *staging = &m->gpu.staging[i];
+	const struct manifest_gpu_staging *last = &m->gpu.staging[i > 0 ? i - 1 : 0];
+	bool same_pid = i > 0 && last->pid == staging->pid;
+	int r = check_task(place, m, "gpu.staging", i, i == 0 || same_pid ? 0 : last->pid,
+			   staging->pid);
+
+	if (r < 0)
+		return r;
+	if (are_pages(staging->start, staging->end) && (!same_pid || staging->start >= last->end))
+		return 0;
+	(void)place_enter(place, "gpu.staging");
+	(void)place_enter_item(place, i);
+	return place_fail(place, "not whole pages in ascending order");
+}
+
+static int check_gpu(struct place *place, const struct manifest *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < m->gpu.n_processes; i++)
+		r = check_task(place, m, "gpu.processes", i,
+			       i > 0 ? m->gpu.processes[i - 1].pid : 0, m->gpu.processes[i].pid);
+	for (size_t i = 0; r == 0 && i < m->gpu.n_staging; i++)
+		r = check_gpu_staging(place, m, i);
+	if (r == 0 && m->gpu.mode && (m->gpu.n_processes == 0 || m->gpu.n_devices == 0)) {
+		(void)place_enter(place, "gpu");
+		return place_fail(place, "no device or no process");
+	}
 	return r;
 }
 
@@ -795,6 +873,8 @@ static int check_relations(struct place *place, const struct manifest *m)
 	r = check_xcomp(place, m);
 	if (r == 0)
 		r = check_mappings(place, m);
+	if (r == 0)
+		r = check_gpu(place, m);
 	return r < 0 ? r : check_listeners(place, m);
 }
 
@@ -999,6 +1079,8 @@ static int add_requires(json_t *json, const struct manifest *m)
 		r = write_item(needs, json_string(REQUIRES_XCOMP));
 	if (r == 0 && m->n_mappings > 0)
 		r = write_item(needs, json_string(REQUIRES_MAPPINGS));
+	if (r == 0 && m->gpu.mode)
+		r = write_item(needs, json_string(REQUIRES_GPU));
 	if (r == 0)
 		r = write_item(needs, json_string(REQUIRES_SEAL));
 	if (r == 0)

@@ -131,6 +131,11 @@ const char *rule_setting(const char *text)
 	return is_one_of(text, words, ARRAY_LEN(words)) ? NULL : "none of A, B, C, none";
 }
 
+const char *rule_gpu_mode(const char *text)
+{
+	return strcmp(text, "staging") == 0 ? NULL : "not staging";
+}
+
 const char *rule_protocol(const char *text)
 {
 	static const char *const words[] = {"tcp", "tcp6", "udp", "udp6"};

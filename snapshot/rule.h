@@ -26,6 +26,7 @@ const char *rule_generation(const char *text); /* "gen-1" */
 const char *rule_time(const char *text);       /* "2026-11-24T04:01:23Z", with a fraction or not */
 const char *rule_build_id(const char *text);   /* "" or up to 40 hex digits */
 const char *rule_setting(const char *text);
+const char *rule_gpu_mode(const char *text);
 const char *rule_protocol(const char *text);
 const char *rule_pipe(const char *text); /* "pipe:[4711]" */
 
