@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "snapshot/task/tree.h"
 
@@ -19,6 +20,9 @@ struct audit_rights {
 	uid_t uid;	/* CRIU's */
 	pid_t init_pid; /* our PID 1: its other children are outside the tree */
 	pid_t self_pid; /* the worker, no leftover */
+	/* ascending: a checkpoint by the GPU's driver, still to come, will close their devices */
+	const int32_t *device_pids;
+	size_t n_device_pids;
 };
 
 struct audit_finding {

@@ -47,6 +47,15 @@ bool audit_device_is_dumped(dev_t device, bool block)
 	}
 }
 
+bool audit_device_will_close(const struct audit *audit, const struct tree_process *process)
+{
+	for (size_t i = 0; i < audit->rights->n_device_pids; i++) {
+		if (audit->rights->device_pids[i] == process->pid)
+			return true;
+	}
+	return false;
+}
+
 const char *audit_device_cure(const char *link)
 {
 	for (size_t i = 0; i < ARRAY_LEN(device_cures); i++) {

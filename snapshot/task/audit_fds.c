@@ -115,6 +115,7 @@ static void check_watches(struct audit *audit, const struct open_fd *fd, const c
 static void check_anon_inode(struct audit *audit, const struct open_fd *fd)
 {
 	const char *name = fd->link + strlen("anon_inode:");
+	bool will_close;
 
 	if (strcmp(name, "[pidfd]") == 0) {
 		check_pidfd(audit, fd);
@@ -124,16 +125,19 @@ static void check_anon_inode(struct audit *audit, const struct open_fd *fd)
 		check_watches(audit, fd, name[0] == '[' ? "fanotify" : "inotify");
 		return;
 	}
+	will_close = audit_device_will_close(audit, fd->process);
 	for (size_t i = 0; i < ARRAY_LEN(anon_kinds); i++) {
 		const struct anon_kind *kind = &anon_kinds[i];
 
 		if (strcmp(name, kind->name) != 0)
 			continue;
-		if (kind->what)
+		if (kind->what && !will_close)
 			audit_find(audit, fd->process, "fd %d is %s, which CRIU cannot dump; %s",
 				   fd->fd, kind->what, kind->cure);
 		return;
 	}
+	if (will_close)
+		return;
 	audit_find(audit, fd->process,
 		   "fd %d is a kernel object '%.60s', which CRIU cannot dump; close it before the "
 		   "capture",
@@ -187,6 +191,8 @@ static int check_device(struct audit *audit, const struct open_fd *fd)
 	struct statfs fs = {0};
 
 	if (!audit_device_is_dumped(fd->st.st_rdev, block)) {
+		if (!block && audit_device_will_close(audit, fd->process))
+			return 0;
 		audit_find(audit, fd->process,
 			   "fd %d is the %s device '%.120s', which CRIU cannot dump; %s", fd->fd,
 			   block ? "block" : "character", fd->link, audit_device_cure(fd->link));

@@ -115,6 +115,9 @@ int audit_fdinfo(pid_t pid, int fd, const char *key, int base, long *ret);
 void audit_path(struct audit *audit, const struct tree_process *process, const char *what,
 		const char *link, const struct stat *st, long fs_type, int mount_id);
 
+/* is what it holds of a GPU for the driver's checkpoint to close? */
+bool audit_device_will_close(const struct audit *audit, const struct tree_process *process);
+
 /* a character or block device: true when CRIU dumps it as an open file */
 bool audit_device_is_dumped(dev_t device, bool block);
 const char *audit_device_cure(const char *link);

@@ -59,6 +59,9 @@ static bool is_refused_by_name(const struct map_check *check, const struct proc_
 		       "the engine again";
 	if (!text)
 		return false;
+	if (starts(map->path, "anon_inode:") &&
+	    audit_device_will_close(check->audit, check->process))
+		return true;
 	audit_find(check->audit, check->process, "maps '%.60s' at %" PRIx64 ", %s", map->path,
 		   map->start, text);
 	return true;
@@ -69,6 +72,8 @@ static bool is_refused_device(const struct map_check *check, const struct proc_m
 {
 	if (S_ISREG(st->st_mode) || (S_ISCHR(st->st_mode) && st->st_rdev == DEV_ZERO))
 		return false;
+	if (audit_device_will_close(check->audit, check->process))
+		return true;
 	audit_find(check->audit, check->process,
 		   "maps the device '%.120s' at %" PRIx64 ", which CRIU cannot dump; %s", map->path,
 		   map->start, audit_device_cure(map->path));
