@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/gpu/call.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "snapshot/gpu/errand.h"
+
+/* how often threads that we trace are looked after while the driver works */
+#define SERVE_MS 2U
+
+/* all that the call's thread uses: its starter may be gone before it returns */
+struct request {
+	struct gpu_driver driver;
+	enum gpu_operation operation;
+	int pid;
+	uint32_t lock_timeout_ms;
+	uint32_t n_pairs;
+	struct gpu_pair pairs[GPU_PAIRS_MAX];
+	int state;
+};
+
+static const char *const operation_names[GPU_OPERATION_MAX_] = {
+	[GPU_OPERATION_STATE] = "read the state of", [GPU_OPERATION_LOCK] = "lock",
+	[GPU_OPERATION_CHECKPOINT] = "checkpoint",   [GPU_OPERATION_RESTORE] = "restore",
+	[GPU_OPERATION_UNLOCK] = "unlock",
+};
+
+static int run(void *arg)
+{
+	struct request *request = arg;
+	const struct gpu_driver *driver = &request->driver;
+	struct gpu_lock_args lock = {.timeout_ms = request->lock_timeout_ms};
+	struct gpu_restore_args restore = {
+		.pairs = request->n_pairs > 0 ? request->pairs : NULL,
+		.n_pairs = request->n_pairs,
+	};
+
+	switch (request->operation) {
+	case GPU_OPERATION_STATE:
+		return driver->get_state(request->pid, &request->state);
+	case GPU_OPERATION_LOCK:
+		return driver->lock(request->pid, &lock);
+	case GPU_OPERATION_CHECKPOINT:
+		return driver->checkpoint(request->pid, NULL);
+	case GPU_OPERATION_RESTORE:
+		return driver->restore(request->pid, request->n_pairs > 0 ? &restore : NULL);
+	case GPU_OPERATION_UNLOCK:
+		return driver->unlock(request->pid, NULL);
+	case GPU_OPERATION_MAX_:
+		break;
+	}
+	return GPU_RESULT_INVALID_VALUE;
+}
+
+static int errno_of(int result)
+{
+	switch (result) {
+	case GPU_RESULT_NOT_INITIALIZED:
+	case GPU_RESULT_OPERATING_SYSTEM:
+		return ESRCH;
+	case GPU_RESULT_ILLEGAL_STATE:
+		return EPROTO;
+	case GPU_RESULT_NOT_READY:
+		return EBUSY;
+	case GPU_RESULT_NOT_PERMITTED:
+		return EPERM;
+	case GPU_RESULT_NOT_SUPPORTED:
+		return ENOSYS;
+	case GPU_RESULT_OUT_OF_MEMORY:
+		return ENOMEM;
+	default:
+		return EIO;
+	}
+}
+
+static int await_answer(const struct gpu_call *call, struct errand *errand, int *ret_result)
+{
+	for (;;) {
+		uint64_t until_ns = call->threads ? deadline_after_ms(SERVE_MS) : call->deadline_ns;
+		int r;
+
+		if (until_ns > call->deadline_ns)
+			until_ns = call->deadline_ns;
+		r = errand_wait(errand, until_ns, ret_result);
+		if (r == 0 || clock_now_ns() >= call->deadline_ns)
+			return r;
+		restore_threads_serve(call->threads);
+	}
+}
+
+int gpu_call(const struct gpu_call *call, enum gpu_state *ret_state, struct snap_error *err)
+{
+	struct request request = {
+		.driver = *call->driver,
+		.operation = call->operation,
+		.pid = (int)call->pid,
+		.lock_timeout_ms = call->lock_timeout_ms,
+		.n_pairs = call->n_pairs,
+	};
+	const char *name = operation_names[call->operation];
+	struct errand *errand;
+	int result = GPU_RESULT_OK, r;
+	char number[16];
+
+	if (call->n_pairs > GPU_PAIRS_MAX)
+		return snap_fail_plain(err, SNAP_E_GPU, E2BIG, "more than %d GPUs", GPU_PAIRS_MAX);
+	if (call->n_pairs > 0)
+		memcpy(request.pairs, call->pairs, call->n_pairs * sizeof(request.pairs[0]));
+	errand = errand_start(run, &request, sizeof(request));
+	if (!errand)
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot start a thread");
+	r = await_answer(call, errand, &result);
+	if (r == 0 && ret_state)
+		*ret_state = ((const struct request *)errand_arg(errand))->state;
+	errand_drop(errand);
+	if (r < 0)
+		return snap_fail_plain(err, SNAP_E_GPU, ETIMEDOUT,
+				       "the CUDA driver does not %s process %d: no answer", name,
+				       (int)call->pid);
+	if (result == GPU_RESULT_OK)
+		return 0;
+	return snap_fail_plain(
+		err, SNAP_E_GPU, errno_of(result), "the CUDA driver does not %s process %d: %s",
+		name, (int)call->pid,
+		gpu_driver_result_name(call->driver, result, number, sizeof(number)));
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/gpu/checkpoint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "snapshot/gpu/restore_threads.h"
+#include "snapshot/gpu/staging.h"
+#include "snapshot/steps.h"
+
+/*
+ * Time that a call may take: what it does besides copying, and the copy at the slowest rate that
+ * anybody has measured (pageable memory over an old bus), with as much again.
+ */
+#define CALL_MS		60000U
+#define COPY_MS_PER_GIB 2000U
+#define STATE_MS	5000U
+#define LOCK_SLACK_MS	2000U
+
+static struct gpu_call call_of(const struct gpu_checkpoint *gpu, size_t i,
+			       enum gpu_operation operation, struct restore_threads *threads)
+{
+	uint64_t bytes = gpu->manifest->processes[i].staging_bytes;
+
+	return (struct gpu_call){
+		.driver = gpu->driver,
+		.operation = operation,
+		.pid = gpu->manifest->processes[i].pid,
+		.deadline_ns = deadline_after_ms(CALL_MS + (bytes >> 30) * COPY_MS_PER_GIB),
+		.threads = threads,
+	};
+}
+
+/* what cannot be read is taken for what cannot be mended */
+static enum gpu_state state_of(const struct gpu_checkpoint *gpu, size_t i,
+			       struct restore_threads *threads)
+{
+	struct gpu_call call = call_of(gpu, i, GPU_OPERATION_STATE, threads);
+	enum gpu_state state = GPU_STATE_FAILED;
+
+	call.deadline_ns = deadline_after_ms(STATE_MS);
+	return gpu_call(&call, &state, NULL) == 0 ? state : GPU_STATE_FAILED;
+}
+
+static int run_threads(const struct gpu_checkpoint *gpu, struct restore_threads *threads,
+		       struct snap_error *err)
+{
+	int r = 0;
+
+	*threads = (struct restore_threads){0};
+	for (size_t i = 0; r == 0 && i < gpu->manifest->n_processes; i++)
+		r = restore_threads_run(threads, gpu->manifest->processes[i].pid,
+					gpu->manifest->processes[i].restore_tid, gpu->stopped, err);
+	if (r < 0)
+		(void)restore_threads_stop(threads, NULL);
+	return r;
+}
+
+/* the first failure counts */
+static int stop_threads(struct restore_threads *threads, int r, struct snap_error *err)
+{
+	int stopped = restore_threads_stop(threads, r < 0 ? NULL : err);
+
+	return r < 0 ? r : stopped;
+}
+
+static int unlock_one(struct gpu_checkpoint *gpu, size_t i, struct restore_threads *threads,
+		      struct snap_error *err)
+{
+	struct gpu_call call = call_of(gpu, i, GPU_OPERATION_UNLOCK, threads);
+	int r = gpu_call(&call, NULL, err);
+
+	if (r < 0)
+		gpu->unsure = true;
+	return r;
+}
+
+/* the one that failed may have been locked all the same: our deadline, not the driver's */
+static void undo_lock(struct gpu_checkpoint *gpu, size_t failed)
+{
+	enum gpu_state state = state_of(gpu, failed, NULL);
+
+	if (state == GPU_STATE_LOCKED)
+		(void)unlock_one(gpu, failed, NULL, NULL);
+	else if (state != GPU_STATE_RUNNING)
+		gpu->unsure = true;
+	for (size_t i = 0; i < failed; i++)
+		(void)unlock_one(gpu, i, NULL, NULL);
+}
+
+int gpu_checkpoint_lock(struct gpu_checkpoint *gpu, uint32_t timeout_ms, struct snap_error *err)
+{
+	for (size_t i = 0; i < gpu->manifest->n_processes; i++) {
+		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_LOCK, NULL);
+		int r;
+
+		call.lock_timeout_ms = timeout_ms > 0 ? timeout_ms : 1;
+		call.deadline_ns = deadline_after_ms(timeout_ms + LOCK_SLACK_MS);
+		r = gpu_call(&call, NULL, err);
+		if (r == 0)
+			r = steps_fault(i == 0 ? "locked-first" : "locked-next", err);
+		if (r < 0) {
+			undo_lock(gpu, i);
+			return r;
+		}
+	}
+	gpu->locked = gpu->manifest->n_processes > 0;
+	return 0;
+}
+
+static int restore_one(struct gpu_checkpoint *gpu, size_t i, const struct gpu_pair *pairs,
+		       uint32_t n_pairs, struct restore_threads *threads, struct snap_error *err)
+{
+	struct gpu_call call = call_of(gpu, i, GPU_OPERATION_RESTORE, threads);
+	int r;
+
+	call.pairs = pairs;
+	call.n_pairs = n_pairs;
+	r = gpu_call(&call, NULL, err);
+	/* the driver promises nothing after an error here, and memory may be lost until its end */
+	if (r < 0)
+		gpu->unsure = true;
+	return r;
+}
+
+static void undo_take(struct gpu_checkpoint *gpu, size_t failed, struct restore_threads *threads)
+{
+	enum gpu_state state = state_of(gpu, failed, threads);
+
+	if (state == GPU_STATE_CHECKPOINTED)
+		(void)restore_one(gpu, failed, NULL, 0, threads, NULL);
+	else if (state != GPU_STATE_LOCKED)
+		gpu->unsure = true;
+	for (size_t i = 0; i < failed; i++)
+		(void)restore_one(gpu, i, NULL, 0, threads, NULL);
+}
+
+static int take_one(struct gpu_checkpoint *gpu, size_t i, struct restore_threads *threads,
+		    struct snap_error *err)
+{
+	struct manifest_gpu_process *process = &gpu->manifest->processes[i];
+	struct gpu_call call = call_of(gpu, i, GPU_OPERATION_CHECKPOINT, threads);
+	struct address_ranges before, after = {0};
+	int r = staging_look(process->pid, &before, err);
+
+	if (r < 0)
+		return r;
+	/* how much will be copied is not known before */
+	call.deadline_ns = gpu->take_deadline_ns;
+	r = gpu_call(&call, NULL, err);
+	if (r == 0)
+		r = staging_look(process->pid, &after, err);
+	if (r == 0 && staging_difference(&before, &after, process->pid, gpu->manifest,
+					 &process->staging_bytes) < 0)
+		r = snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+	address_ranges_done(&before);
+	address_ranges_done(&after);
+	return r == 0 ? steps_fault(i == 0 ? "checkpointed-first" : "checkpointed-next", err) : r;
+}
+
+int gpu_checkpoint_take(struct gpu_checkpoint *gpu, struct snap_error *err)
+{
+	struct restore_threads threads;
+	int r = run_threads(gpu, &threads, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < gpu->manifest->n_processes; i++) {
+		r = take_one(gpu, i, &threads, err);
+		if (r < 0)
+			undo_take(gpu, i, &threads);
+	}
+	gpu->checkpointed = r == 0 && gpu->manifest->n_processes > 0;
+	return stop_threads(&threads, r, err);
+}
+
+int gpu_checkpoint_restore(struct gpu_checkpoint *gpu, const struct gpu_pair *pairs,
+			   uint32_t n_pairs, struct snap_error *err)
+{
+	struct restore_threads threads;
+	int r;
+
+	if (!gpu->checkpointed)
+		return 0;
+	r = run_threads(gpu, &threads, err);
+	if (r < 0) {
+		gpu->unsure = true;
+		return r;
+	}
+	for (size_t i = 0; r == 0 && i < gpu->manifest->n_processes; i++) {
+		r = restore_one(gpu, i, pairs, n_pairs, &threads, err);
+		if (r == 0)
+			r = steps_fault(i == 0 ? "restored-first" : "restored-next", err);
+	}
+	gpu->checkpointed = false;
+	gpu->locked = true;
+	return stop_threads(&threads, r, err);
+}
+
+int gpu_checkpoint_unlock(struct gpu_checkpoint *gpu, struct snap_error *err)
+{
+	struct restore_threads threads;
+	int r;
+
+	if (!gpu->locked)
+		return 0;
+	r = run_threads(gpu, &threads, err);
+	if (r < 0) {
+		gpu->unsure = true;
+		return r;
+	}
+	for (size_t i = 0; r == 0 && i < gpu->manifest->n_processes; i++)
+		r = unlock_one(gpu, i, &threads, err);
+	gpu->locked = false;
+	return stop_threads(&threads, r, err);
+}
+
+/* one step nearer to running; 1: it is there */
+static int mend_step(struct gpu_checkpoint *gpu, size_t i, struct restore_threads *threads,
+		     struct snap_error *err)
+{
+	switch (state_of(gpu, i, threads)) {
+	case GPU_STATE_RUNNING:
+		return 1;
+	case GPU_STATE_LOCKED:
+		return unlock_one(gpu, i, threads, err);
+	case GPU_STATE_CHECKPOINTED:
+		return restore_one(gpu, i, NULL, 0, threads, err);
+	case GPU_STATE_FAILED:
+	default: /* what later drivers add */
+		return snap_fail_plain(
+			err, SNAP_E_GPU, EIO,
+			"process %d cannot be mended: the CUDA driver calls it failed",
+			(int)gpu->manifest->processes[i].pid);
+	}
+}
+
+/* all are restored before one is unlocked: first all to locked, then all to running */
+static int mend(struct gpu_checkpoint *gpu, struct restore_threads *threads, struct snap_error *err)
+{
+	size_t n = gpu->manifest->n_processes;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		if (state_of(gpu, i, threads) == GPU_STATE_CHECKPOINTED)
+			r = restore_one(gpu, i, NULL, 0, threads, err);
+	}
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		do {
+			r = mend_step(gpu, i, threads, err);
+		} while (r == 0);
+	}
+	return r < 0 ? r : 0;
+}
+
+int gpu_checkpoint_mend(struct gpu_checkpoint *gpu, struct snap_error *err)
+{
+	struct restore_threads threads;
+	int r = run_threads(gpu, &threads, err);
+
+	return r < 0 ? r : stop_threads(&threads, mend(gpu, &threads, err), err);
+}
+
+void gpu_checkpoint_put_away(struct gpu_checkpoint *gpu)
+{
+	struct restore_threads threads;
+
+	if (run_threads(gpu, &threads, NULL) < 0)
+		return;
+	for (size_t i = 0; i < gpu->manifest->n_processes; i++) {
+		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_LOCK, &threads);
+		enum gpu_state state = state_of(gpu, i, &threads);
+
+		call.lock_timeout_ms = STATE_MS;
+		if (state == GPU_STATE_RUNNING && gpu_call(&call, NULL, NULL) == 0)
+			state = GPU_STATE_LOCKED;
+		call.operation = GPU_OPERATION_CHECKPOINT;
+		if (state == GPU_STATE_LOCKED)
+			(void)gpu_call(&call, NULL, NULL);
+	}
+	(void)restore_threads_stop(&threads, NULL);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_GPU_CHECKPOINT_H
+#define SNAP_SNAPSHOT_GPU_CHECKPOINT_H
+
+/*
+ * The driver's lock, checkpoint, restore and unlock, for all CUDA processes of a tree together:
+ * ranks that wait for each other must all be locked before one is checkpointed, and all be restored
+ * before one is unlocked.
+ *
+ *	running   --lock-->   locked   --checkpoint-->   checkpointed
+ *	running  <--unlock--  locked  <--restore-------  checkpointed
+ *
+ * Where a process is after a call that failed is asked, never assumed. Between checkpoint and
+ * restore the tree must be in group-stop: a thread that runs then and makes a CUDA call may crash.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "snapshot/gpu/call.h"
+#include "snapshot/gpu/driver.h"
+#include "snapshot/manifest.h"
+
+struct gpu_checkpoint {
+	const struct gpu_driver *driver;
+	struct manifest_gpu *manifest; /* not ours; the processes, and where staging is noted */
+	uint64_t take_deadline_ns;     /* for gpu_checkpoint_take() */
+	bool stopped;		       /* the tree is in group-stop; else it may be */
+	bool locked;		       /* all are, or more is done already */
+	bool checkpointed;	       /* all are */
+	bool unsure; /* a way back was not possible: some process is not what it was */
+};
+
+/*
+ * The tree runs: each waits up to timeout_ms for its GPU work to end. All or none: on failure those
+ * that were locked are unlocked (-EBUSY: one has work that does not end; the tree runs on).
+ */
+int gpu_checkpoint_lock(struct gpu_checkpoint *gpu, uint32_t timeout_ms, struct snap_error *err);
+
+/*
+ * Locked, and in group-stop. Device memory is in the processes' own then, their devices are closed;
+ * manifest->staging, and staging_bytes of each process, say where. All or none.
+ */
+int gpu_checkpoint_take(struct gpu_checkpoint *gpu, struct snap_error *err);
+
+/*
+ * The reverse of the two, both in group-stop; what is not locked or checkpointed is left as it is.
+ * pairs: which GPU has become which, NULL: each is the one it was. An error is final: gpu->unsure.
+ */
+int gpu_checkpoint_restore(struct gpu_checkpoint *gpu, const struct gpu_pair *pairs,
+			   uint32_t n_pairs, struct snap_error *err);
+int gpu_checkpoint_unlock(struct gpu_checkpoint *gpu, struct snap_error *err);
+
+/*
+ * After the death of another worker: from wherever each process is back to running. Stopped or not.
+ */
+int gpu_checkpoint_mend(struct gpu_checkpoint *gpu, struct snap_error *err);
+
+/*
+ * Before woken processes are killed: some drivers hang when one dies with its device open
+ * (NVIDIA/cuda-checkpoint #53). From wherever they are to checkpointed, as far as it goes.
+ */
+void gpu_checkpoint_put_away(struct gpu_checkpoint *gpu);
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/gpu/driver.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/fd.h"
+#include "snapshot/trusted.h"
+
+/* what cuGetProcAddress_v2 looks up, by the name of the function's newest form at that version */
+struct symbol {
+	const char *name;
+	size_t offset; /* of the pointer in struct gpu_driver */
+};
+
+#define AT(member) offsetof(struct gpu_driver, member)
+
+static const struct symbol symbols[] = {
+	{"cuInit", AT(init)},
+	{"cuGetErrorName", AT(get_error_name)},
+	{"cuCheckpointProcessGetRestoreThreadId", AT(get_restore_thread)},
+	{"cuCheckpointProcessGetState", AT(get_state)},
+	{"cuCheckpointProcessLock", AT(lock)},
+	{"cuCheckpointProcessCheckpoint", AT(checkpoint)},
+	{"cuCheckpointProcessRestore", AT(restore)},
+	{"cuCheckpointProcessUnlock", AT(unlock)},
+	{"cuDeviceGetCount", AT(device_count)},
+	{"cuDeviceGet", AT(device_get)},
+	{"cuDeviceGetName", AT(device_name)},
+	{"cuDeviceGetUuid", AT(device_uuid)},
+	{"cuDeviceTotalMem", AT(device_memory)},
+	{"cuDeviceGetAttribute", AT(device_attribute)},
+};
+
+typedef int (*get_version_fn)(int *ret);
+typedef int (*get_proc_address_fn)(const char *symbol, void **ret, int version, uint64_t flags,
+				   int *ret_status);
+
+/* ISO C has no cast from an object pointer to a function pointer; POSIX has both of one size */
+static void set_pointer(void *place, const void *value)
+{
+	_Static_assert(sizeof(value) == sizeof(get_version_fn), "pointers of one size");
+	memcpy(place, &value, sizeof(value));
+}
+
+/* whoever can write the library decides what runs in us */
+static int check_library(const char *path, struct snap_error *err)
+{
+	snap_cleanup_close int fd = open(path, O_PATH | O_CLOEXEC);
+
+	if (fd < 0)
+		return snap_fail(err, SNAP_E_GPU, errno, "cannot open '%s'", path);
+	return trusted_check_fd(fd, path, err);
+}
+
+static int look_up(struct gpu_driver *driver, const char *path, struct snap_error *err)
+{
+	get_proc_address_fn get_proc_address;
+	get_version_fn get_version;
+	int result;
+
+	set_pointer(&get_version, dlsym(driver->library, "cuDriverGetVersion"));
+	set_pointer(&get_proc_address, dlsym(driver->library, "cuGetProcAddress_v2"));
+	if (!get_version || !get_proc_address)
+		return snap_fail_plain(err, SNAP_E_GPU, ENOSYS,
+				       "'%s' is no CUDA driver of 12 or later", path);
+	result = get_version(&driver->version);
+	if (result != GPU_RESULT_OK)
+		return snap_fail_plain(err, SNAP_E_GPU, EIO, "cuDriverGetVersion of '%s': %d", path,
+				       result);
+	if (driver->version < GPU_CUDA_WITH_CHECKPOINT)
+		return snap_fail_plain(err, SNAP_E_GPU, ENOSYS,
+				       "the CUDA driver is of version %d.%d and cannot checkpoint; "
+				       "12.8 (driver 570) or later is needed",
+				       driver->version / 1000, driver->version % 1000 / 10);
+	for (size_t i = 0; i < ARRAY_LEN(symbols); i++) {
+		void *address = NULL;
+		int status;
+
+		result = get_proc_address(symbols[i].name, &address, GPU_CUDA_WITH_CHECKPOINT, 0,
+					  &status);
+		if (result != GPU_RESULT_OK || !address)
+			return snap_fail_plain(err, SNAP_E_GPU, ENOSYS, "'%s' has no %s", path,
+					       symbols[i].name);
+		set_pointer((char *)driver + symbols[i].offset, address);
+	}
+	return 0;
+}
+
+int gpu_driver_open(const char *path, struct gpu_driver *ret, struct snap_error *err)
+{
+	struct gpu_driver driver = {0};
+	int r = check_library(path, err);
+
+	if (r < 0)
+		return r;
+	driver.library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+	if (!driver.library)
+		return snap_fail_plain(err, SNAP_E_GPU, ELIBACC, "cannot load '%s': %s", path,
+				       dlerror());
+	r = look_up(&driver, path, err);
+	if (r < 0) {
+		gpu_driver_close(&driver);
+		return r;
+	}
+	*ret = driver;
+	return 0;
+}
+
+/* the function pointer is all that the thread needs */
+static int run_init(void *arg)
+{
+	int (*init)(unsigned int flags);
+
+	memcpy(&init, arg, sizeof(init));
+	return init(0);
+}
+
+int gpu_driver_start(struct gpu_driver *driver, struct snap_error *err)
+{
+	driver->init_errand = errand_start(run_init, &driver->init, sizeof(driver->init));
+	if (!driver->init_errand)
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot start a thread for cuInit");
+	return 0;
+}
+
+int gpu_driver_wait(struct gpu_driver *driver, uint64_t deadline_ns, struct snap_error *err)
+{
+	char number[16];
+	int result;
+
+	if (errand_wait(driver->init_errand, deadline_ns, &result) < 0)
+		return snap_fail_plain(err, SNAP_E_GPU, ETIMEDOUT,
+				       "the CUDA driver does not start (cuInit)");
+	if (result != GPU_RESULT_OK)
+		return snap_fail_plain(
+			err, SNAP_E_GPU, EIO, "the CUDA driver does not start: cuInit says %s",
+			gpu_driver_result_name(driver, result, number, sizeof(number)));
+	return 0;
+}
+
+const char *gpu_driver_result_name(const struct gpu_driver *driver, int result, char *buf,
+				   size_t size)
+{
+	const char *name = NULL;
+
+	if (driver->get_error_name && driver->get_error_name(result, &name) == GPU_RESULT_OK &&
+	    name)
+		return name;
+	(void)snprintf(buf, size, "%d", result);
+	return buf;
+}
+
+void gpu_driver_close(struct gpu_driver *driver)
+{
+	errand_drop(driver->init_errand);
+	if (driver->library)
+		(void)dlclose(driver->library);
+	*driver = (struct gpu_driver){0};
+}

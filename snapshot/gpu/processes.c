@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/gpu/processes.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "snapshot/task/procmaps.h"
+
+static bool is_libcuda(const char *path)
+{
+	const char *name = strrchr(path, '/');
+
+	return name && strncmp(name, "/libcuda.so.", strlen("/libcuda.so.")) == 0;
+}
+
+static int look_for_library(struct procmaps *maps, char ret[PATH_MAX])
+{
+	struct proc_map map;
+	int r;
+
+	while ((r = procmaps_next(maps, &map)) > 0) {
+		if (!is_libcuda(map.path) || strlen(map.path) >= PATH_MAX)
+			continue;
+		(void)snprintf(ret, PATH_MAX, "%s", map.path);
+		return 1;
+	}
+	return r;
+}
+
+/* 1 and *ret; 0: it has none, is gone, or is closed to us; -ENOMEM */
+static int library_of(pid_t pid, char ret[PATH_MAX])
+{
+	struct procmaps *maps = malloc(sizeof(*maps));
+	int r;
+
+	if (!maps)
+		return -ENOMEM;
+	r = procmaps_open(maps, pid);
+	if (r == 0) {
+		r = look_for_library(maps, ret);
+		procmaps_close(maps);
+	}
+	free(maps);
+	return r < 0 ? 0 : r;
+}
+
+int gpu_processes_library(const struct task_tree *tree, char ret[PATH_MAX], struct snap_error *err)
+{
+	char path[PATH_MAX];
+	int found = 0;
+
+	for (size_t i = 0; i < tree->n_processes; i++) {
+		int r = tree->processes[i].zombie ? 0 : library_of(tree->processes[i].pid, path);
+
+		if (r < 0)
+			return snap_fail(err, SNAP_E_INTERNAL, -r,
+					 "cannot look for the CUDA driver");
+		if (r == 0)
+			continue;
+		if (found && strcmp(ret, path) != 0)
+			return snap_fail_plain(err, SNAP_E_UNSNAPSHOTABLE, EXDEV,
+					       "the engine has two CUDA drivers loaded: '%s' and "
+					       "'%s'; only one can be worked with",
+					       ret, path);
+		memcpy(ret, path, sizeof(path));
+		found = 1;
+	}
+	return found;
+}
+
+static int by_pid(const void *a, const void *b)
+{
+	const struct manifest_gpu_process *x = a, *y = b;
+
+	return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+int gpu_processes_find(const struct gpu_driver *driver, const struct task_tree *tree,
+		       struct manifest_gpu_process **ret, size_t *ret_n, struct snap_error *err)
+{
+	struct manifest_gpu_process *items = calloc(tree->n_processes + 1, sizeof(*items));
+	size_t n = 0;
+
+	if (!items)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+	for (size_t i = 0; i < tree->n_processes; i++) {
+		const struct tree_process *process = &tree->processes[i];
+		int tid = 0;
+
+		/* the call tells a process with CUDA from one without; its state does not */
+		if (process->zombie ||
+		    driver->get_restore_thread((int)process->pid, &tid) != GPU_RESULT_OK)
+			continue;
+		items[n++] = (struct manifest_gpu_process){.pid = process->pid, .restore_tid = tid};
+	}
+	qsort(items, n, sizeof(*items), by_pid);
+	if (n == 0) {
+		free(items);
+		items = NULL;
+	}
+	*ret = items;
+	*ret_n = n;
+	return 0;
+}
