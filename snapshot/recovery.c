@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -14,16 +15,19 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/io.h"
+#include "snapshot/gpu/checkpoint.h"
 #include "snapshot/pages/fill.h"
 #include "snapshot/steps.h"
 
 #define TRACER_PATIENCE_MS 30000U /* half of what PID 1 has for all of it */
 #define TRACER_POLL_MS	   50
+#define GPU_START_MS 60000U
 
 enum record_kind {
 	RECORD_THREAD = 1,
 	RECORD_DROPPED = 2,
 	RECORD_REFILLED = 3, /* takes the one before back; no body */
+	RECORD_GPU = 4,	     /* locked, or further on; takes an earlier one of the process back */
 };
 
 /* mappings are to be as they were: no advice, and no call in a task whose registers are foreign */
@@ -49,9 +53,16 @@ struct record_dropped {
 	char generation[STORE_NAME_MAX];
 };
 
+struct record_gpu {
+	int32_t pid;
+	int32_t restore_tid;
+	char library[PATH_MAX];
+};
+
 union record_body {
 	struct record_thread thread;
 	struct record_dropped dropped;
+	struct record_gpu gpu;
 };
 
 /* a memfd never writes less than it was given unless memory is out */
@@ -102,6 +113,22 @@ int recovery_note_dropped(const struct recovery_journal *journal, const char *st
 		return -errno;
 	memcpy(body.generation, generation, strlen(generation));
 	return append(journal->fd, RECORD_DROPPED, &body, sizeof(body));
+}
+
+int recovery_note_gpu(const struct recovery_journal *journal, const struct manifest_gpu *gpu)
+{
+	struct record_gpu body = {0};
+	int r = 0;
+
+	if (strlen(gpu->library) >= sizeof(body.library))
+		return -ENAMETOOLONG;
+	memcpy(body.library, gpu->library, strlen(gpu->library));
+	for (size_t i = 0; r == 0 && i < gpu->n_processes; i++) {
+		body.pid = gpu->processes[i].pid;
+		body.restore_tid = gpu->processes[i].restore_tid;
+		r = append(journal->fd, RECORD_GPU, &body, sizeof(body));
+	}
+	return r;
 }
 
 int recovery_note_refilled(const struct recovery_journal *journal)
@@ -285,6 +312,83 @@ static bool is_same_folder(int folder_fd, const struct store *store, const char 
 	       kept.st_dev == named.st_dev && kept.st_ino == named.st_ino;
 }
 
+static bool has_gpu_process(const struct manifest_gpu *gpu, pid_t pid)
+{
+	for (size_t i = 0; i < gpu->n_processes; i++) {
+		if (gpu->processes[i].pid == pid)
+			return true;
+	}
+	return false;
+}
+
+static int add_gpu_process(const struct record_gpu *record, struct manifest_gpu *gpu)
+{
+	struct manifest_gpu_process *bigger =
+		reallocarray(gpu->processes, gpu->n_processes + 1, sizeof(*bigger));
+
+	if (!bigger)
+		return -ENOMEM;
+	gpu->processes = bigger;
+	bigger[gpu->n_processes++] = (struct manifest_gpu_process){
+		.pid = record->pid,
+		.restore_tid = record->restore_tid,
+	};
+	return 0;
+}
+
+/* 0 and *ret, library of the last record */
+static int find_gpu(int fd, struct manifest_gpu *ret, char library[PATH_MAX],
+		    struct snap_error *err)
+{
+	struct record_head head;
+	union record_body body;
+	off_t at = 0;
+	int r;
+
+	while ((r = next_record(fd, &at, &head, &body)) > 0) {
+		if (head.kind != RECORD_GPU)
+			continue;
+		if (head.bytes != sizeof(body.gpu))
+			return fail_damaged(-EUCLEAN, err);
+		memcpy(library, body.gpu.library, PATH_MAX - 1);
+		library[PATH_MAX - 1] = '\0';
+		if (!has_gpu_process(ret, body.gpu.pid) && add_gpu_process(&body.gpu, ret) < 0)
+			return fail_damaged(-ENOMEM, err);
+	}
+	return r < 0 ? fail_damaged(r, err) : 0;
+}
+
+static int mend_gpu(const char *library, struct manifest_gpu *gpu, struct snap_error *err)
+{
+	struct gpu_driver driver;
+	struct gpu_checkpoint checkpoint = {.driver = &driver, .manifest = gpu};
+	int r = gpu_driver_open(library, &driver, err);
+
+	if (r < 0)
+		return r;
+	r = gpu_driver_start(&driver, err);
+	if (r == 0)
+		r = gpu_driver_wait(&driver, deadline_after_ms(GPU_START_MS), err);
+	if (r == 0)
+		r = gpu_checkpoint_mend(&checkpoint, err);
+	gpu_driver_close(&driver);
+	return r;
+}
+
+/* after the threads: the driver's own must be what it was */
+static int step_gpu(void *context, struct snap_error *err)
+{
+	const struct recovery *recovery = context;
+	struct manifest_gpu gpu = {0};
+	char library[PATH_MAX];
+	int r = find_gpu(recovery->journal_fd, &gpu, library, err);
+
+	if (r == 0 && gpu.n_processes > 0)
+		r = mend_gpu(library, &gpu, err);
+	free(gpu.processes);
+	return r;
+}
+
 /* nobody will ever finish that generation: its page files are as large as the engine */
 static int step_discard(void *context, struct snap_error *err)
 {
@@ -303,6 +407,7 @@ static int step_discard(void *context, struct snap_error *err)
 static const struct step recovery_steps[] = {
 	{"memory", step_memory, NULL},
 	{"threads", step_threads, NULL},
+	{"gpu", step_gpu, NULL},
 	{"discard", step_discard, NULL},
 };
 

@@ -4,7 +4,8 @@
 
 /*
  * What a capture does to a stopped tree, noted before it is done in a memfd that PID 1 owns: the
- * registers and signal mask of every thread, and that memory is dropped and where its content lies.
+ * registers and signal mask of every thread, that memory is dropped and where its content lies, and
+ * which processes the GPU's driver has locked or checkpointed.
  * A capture that lives takes everything back itself. After one that was killed,
  * another worker reads the journal and makes the tree whole, while it is still stopped.
  *
@@ -15,6 +16,7 @@
 #include <sys/types.h>
 
 #include "common/error.h"
+#include "snapshot/manifest.h"
 #include "snapshot/store.h"
 #include "snapshot/task/injector.h"
 
@@ -31,6 +33,12 @@ struct recovery_files {
 
 /* an injector_note_fn; arg is a struct recovery_journal */
 int recovery_note_thread(const struct injector *injector, void *arg);
+
+/*
+ * Before the GPU's driver locks the processes of gpu: all of them, and where the driver is; 0 or
+ * -errno
+ */
+int recovery_note_gpu(const struct recovery_journal *journal, const struct manifest_gpu *gpu);
 
 /* before memory is dropped: its content is complete in this generation; 0 or -errno */
 int recovery_note_dropped(const struct recovery_journal *journal, const char *store_path,

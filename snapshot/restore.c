@@ -18,6 +18,7 @@
 #include "snapshot/criu/session.h"
 #include "snapshot/fingerprint.h"
 #include "snapshot/images.h"
+#include "snapshot/restore_gpu.h"
 #include "snapshot/task/hold.h"
 #include "snapshot/task/inherited.h"
 #include "snapshot/task/xcomp.h"
@@ -40,6 +41,7 @@ struct restore {
 	struct fingerprint here;
 	struct carried_made made;
 	struct page_map pages;
+	struct restore_gpu gpu;
 	uint64_t deadline_ns;
 	/* the digest thread */
 	pthread_t thread;
@@ -74,6 +76,14 @@ static int step_open(void *context, struct snap_error *err)
 	if (r < 0)
 		return r;
 	return manifest_load(c->gen_fd, &c->m, err);
+}
+
+/* the driver takes long to start, and what it says of this host is for the gate */
+static int step_gpu_start(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+
+	return restore_gpu_start(&c->gpu, &c->m.gpu, err);
 }
 
 /* CRIU starts before anything else is looked at and is ready when the gate is through */
@@ -368,6 +378,21 @@ static int step_xcomp(void *context, struct snap_error *err)
 	return xcomp_restore(&c->m, err);
 }
 
+/* every byte is in its place and was checked: device memory goes back to its devices */
+static int step_gpu(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+
+	return restore_gpu_run(&c->gpu, c->deadline_ns, err);
+}
+
+static void undo_gpu(void *context)
+{
+	struct restore *c = context;
+
+	restore_gpu_undo(&c->gpu);
+}
+
 static int step_resume(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
@@ -417,6 +442,7 @@ static const struct step restore_steps[] = {
 	{"criu-start", step_criu_start, undo_criu_start},
 	{"open", step_open, NULL},
 	{"budget", step_budget, NULL},
+	{"gpu-start", step_gpu_start, NULL},
 	{"host", step_host, NULL},
 	{"gate", step_gate, NULL},
 	{"digests-start", step_digests_start, undo_digests_start},
@@ -427,6 +453,7 @@ static const struct step restore_steps[] = {
 	{"fill", step_fill, NULL},
 	{"xcomp", step_xcomp, NULL},
 	{"digests", step_digests, NULL},
+	{"gpu", step_gpu, undo_gpu},
 	{"resume", step_resume, NULL},
 	{"answer", step_answer, NULL},
 };
@@ -456,6 +483,7 @@ int restore_run(const struct restore_config *config, struct restore_result *ret,
 	criu_session_close(&c.session);
 	carried_made_done(&c.made);
 	page_map_done(&c.pages);
+	restore_gpu_done(&c.gpu);
 	fingerprint_done(&c.here);
 	kdat_done(&c.kdat);
 	c.gen_fd = fd_close(c.gen_fd);

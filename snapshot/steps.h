@@ -15,7 +15,7 @@
 
 #include "common/error.h"
 
-#define STEPS_MAX 16
+#define STEPS_MAX 24
 
 struct step {
 	const char *name;

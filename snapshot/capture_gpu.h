@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_CAPTURE_GPU_H
+#define SNAP_SNAPSHOT_CAPTURE_GPU_H
+
+/*
+ * What a capture has to do with GPUs: nothing, where no process of the tree has the CUDA driver
+ * loaded. Else the driver starts in us while the engine is asked this and that, all CUDA processes
+ * are locked while the tree still runs, and checkpointed once it stands still.
+ */
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/error.h"
+#include "snapshot/gpu/checkpoint.h"
+#include "snapshot/gpu/driver.h"
+#include "snapshot/manifest.h"
+#include "snapshot/recovery.h"
+
+struct capture_gpu {
+	bool used; /* some process has the driver loaded; later: and has begun to use it */
+	char library[PATH_MAX];
+	struct snap_error why; /* the driver cannot be used, because; empty: it can */
+	struct gpu_driver driver;
+	struct gpu_checkpoint checkpoint;
+	int32_t *pids; /* of the CUDA processes, ascending */
+};
+
+/* find the driver that the tree has loaded, load it too and start it */
+int capture_gpu_start(struct capture_gpu *gpu, pid_t root, struct manifest_gpu *manifest,
+		      struct snap_error *err);
+
+/* the driver is there; fills the manifest's part if some process uses CUDA */
+int capture_gpu_await(struct capture_gpu *gpu, pid_t root, uint64_t deadline_ns,
+		      struct snap_error *err);
+
+/*
+ * The tree runs: find its CUDA processes, note them in the journal, lock them all. -EBUSY: one has
+ * work that does not end within timeout_ms. capture_gpu_unlock() takes it back, in group-stop.
+ */
+int capture_gpu_lock(struct capture_gpu *gpu, pid_t root, uint32_t timeout_ms,
+		     const struct recovery_journal *journal, struct snap_error *err);
+
+/* idempotent; the driver stays loaded */
+void capture_gpu_done(struct capture_gpu *gpu);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SNAPSHOT_RESTORE_GPU_H
+#define SNAP_SNAPSHOT_RESTORE_GPU_H
+
+/*
+ * What a wake has to do with GPUs: nothing, where the snapshot has none. Else the driver starts in
+ * us as soon as the manifest is read, and gives the processes their devices back once their memory
+ * is whole and checked, before anything runs.
+ */
+
+#include <stdint.h>
+
+#include "common/error.h"
+#include "snapshot/gpu/checkpoint.h"
+#include "snapshot/gpu/driver.h"
+#include "snapshot/manifest.h"
+
+struct restore_gpu {
+	struct gpu_driver driver;
+	struct gpu_checkpoint checkpoint;
+	bool touched; /* some process may have its devices open again */
+};
+
+/* load the driver and start it in the background */
+int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
+		      struct snap_error *err);
+
+/* the tree is in group-stop, its memory complete; it stays stopped, unlocked */
+int restore_gpu_run(struct restore_gpu *gpu, uint64_t deadline_ns, struct snap_error *err);
+
+/* the tree is about to be killed: see gpu_checkpoint_put_away() */
+void restore_gpu_undo(struct restore_gpu *gpu);
+
+void restore_gpu_done(struct restore_gpu *gpu); /* idempotent */
+
+#endif

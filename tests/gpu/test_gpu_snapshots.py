@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CUDA engines over the fake driver: they are captured and woken with their device memory."""
+
+import json
+import os
+
+import pytest
+
+from lib import engines
+from lib.starts import read_text
+
+MIB = 1 << 20
+PORT = 8140
+HUGE_HEAD_ROOM = 6 << 30  # a test of 2 GiB needs it thrice: device, copy, page cache
+
+
+def library_path(programs):
+    return os.path.join(programs.build, "tests/fixtures/fake_cuda")
+
+
+def cuda_engine(programs, *options, port=PORT):
+    url = f"http://127.0.0.1:{port}"
+    argv = (programs.fixture("cuda_engine"), "--port", str(port), *map(str, options))
+    return engines.Engine("cuda_engine", argv, port, ready=f"{url}/health",
+                          oracle=f"GET {url}/sum", path="/sum")
+
+
+@pytest.fixture
+def gpu(bench):
+    """The bench, with the fake driver where the engine and the worker find it."""
+    start = bench.start
+
+    def start_with_driver(*args, env=None, **options):
+        return start(*args, env={"LD_LIBRARY_PATH": library_path(bench.programs), **(env or {})},
+                     **options)
+
+    bench.start = start_with_driver
+    return bench
+
+
+def generation(store):
+    return os.path.join(store, read_text(f"{store}/current").strip())
+
+
+def manifest(store):
+    with open(os.path.join(generation(store), "manifest.json"), encoding="utf-8") as text:
+        return json.load(text)
+
+
+def image_bytes(store):
+    folder = os.path.join(generation(store), "criu")
+    return sum(entry.stat().st_size for entry in os.scandir(folder))
+
+
+def assert_wakes(start, engine, answer):
+    record = start.wait_record("wake.done", "boot.cold", "wake.failed", "wake.refused", seconds=60)
+    assert record["event"] == "wake.done", start.tail()
+    assert engine.ask(start) == answer
+    assert start.wait_http(engine.port, "/check") == b"PASS\n"
+
+
+@pytest.mark.parametrize("options, wakes", [
+    (("--device-mib", 64), 20),
+    (("--device-mib", 64, "--pinned-mib", 8, "--children", 1, "--sync-loop"), 20),
+    (("--device-mib", 256, "--zero-mib", 128), 2),
+])
+def test_sums_are_the_same_after_every_wake(gpu, options, wakes):
+    engine = cuda_engine(gpu.programs, *options)
+    # what it answers after the capture is asked by captured()
+    store, answer = gpu.captured(engine)
+    for _ in range(wakes):
+        with gpu.start(store, engine) as start:
+            assert_wakes(start, engine, answer)
+
+
+def test_pages_off_leaves_device_memory_to_criu(gpu):
+    engine = cuda_engine(gpu.programs, "--device-mib", 64)
+    store, answer = gpu.captured(engine, extra=("--pages", "off"))
+    assert image_bytes(store) > 64 * MIB
+    with gpu.start(store, engine) as start:
+        assert_wakes(start, engine, answer)
+
+
+def test_device_memory_is_in_the_page_files_without_its_zeros(gpu):
+    engine = cuda_engine(gpu.programs, "--device-mib", 128, "--zero-mib", 96)
+    store, _ = gpu.captured(engine)
+    made = manifest(store)
+    assert image_bytes(store) < 8 * MIB
+    stored = os.path.getsize(os.path.join(generation(store), "pages.dat"))
+    assert 32 * MIB <= stored < 34 * MIB
+    assert made["gpu"]["mode"] == "staging" and "gpu" in made["requires"]
+    process, = made["gpu"]["processes"]
+    assert 128 * MIB <= process["staging_bytes"] < 130 * MIB
+    assert sum(int(part["end"], 16) - int(part["start"], 16)
+               for part in made["gpu"]["staging"]) == process["staging_bytes"]
+    assert len(made["gpu"]["devices"]) == 1
+
+
+def test_two_gibibytes(gpu):
+    available = int(next(line for line in read_text("/proc/meminfo").splitlines()
+                         if line.startswith("MemAvailable:")).split()[1]) << 10
+    if available < HUGE_HEAD_ROOM:
+        pytest.skip(f"{available >> 20} MiB of memory are available, {HUGE_HEAD_ROOM >> 20} needed")
+    engine = cuda_engine(gpu.programs, "--device-mib", 2048, "--zero-mib", 1536)
+    store, answer = gpu.captured(engine)
+    assert image_bytes(store) <= 8 * MIB
+    # memory is slow here when it is touched for the first time
+    with gpu.start(store, engine, extra=("--wake-timeout", "120s")) as start:
+        assert_wakes(start, engine, answer)
+
+
+def test_a_child_that_keeps_the_device_is_named_and_the_engine_serves_on(gpu):
+    engine = cuda_engine(gpu.programs, "--device-mib", 16, "--keep-device")
+    store = gpu.workplace.store()
+    with gpu.start(store, engine, capture="first-boot") as start:
+        answer = engine.ask(start)
+        record = start.wait_record("capture.failed", "capture.done")
+        assert record["event"] == "capture.failed" and record["code"] == "unsnapshotable"
+        assert "cuda_engine" in record["msg"]
+        assert engine.ask(start) == answer
