@@ -347,10 +347,20 @@ static int hold(struct capture *c, struct snap_error *err)
 	return r;
 }
 
+/* the driver's threads live on when the rest of the tree stands still */
+static int note_gpu_runs(const struct capture *c, struct snap_error *err)
+{
+	int r = recovery_note_gpu_runs(&c->journal, &c->m.gpu);
+
+	return r < 0 ? snap_fail(err, SNAP_E_INTERNAL, -r, "cannot note the GPU's threads") : 0;
+}
+
 static int let_run(struct capture *c, struct snap_error *err)
 {
 	int r = c->held ? xcomp_put_configs(&c->m, err) : 0;
 
+	if (r == 0)
+		r = note_gpu_runs(c, err);
 	if (r == 0)
 		r = gpu_checkpoint_unlock(&c->gpu.checkpoint, err);
 	if (r < 0)
@@ -454,7 +464,9 @@ static int step_gpu(void *context, struct snap_error *err)
 	if (!c->gpu.checkpoint.locked)
 		return 0;
 	c->gpu.checkpoint.take_deadline_ns = deadline_after_ms(c->config->dump_timeout_ms);
-	r = gpu_checkpoint_take(&c->gpu.checkpoint, err);
+	r = note_gpu_runs(c, err);
+	if (r == 0)
+		r = gpu_checkpoint_take(&c->gpu.checkpoint, err);
 	if (r < 0)
 		return r;
 	task_tree_done(&c->tree);
@@ -466,13 +478,19 @@ static int step_gpu(void *context, struct snap_error *err)
 	return r;
 }
 
+static int restore_gpu(struct capture *c, struct snap_error *err)
+{
+	int r = note_gpu_runs(c, err);
+
+	return r == 0 ? gpu_checkpoint_restore(&c->gpu.checkpoint, NULL, 0, err) : r;
+}
+
 static void undo_gpu(void *context)
 {
 	struct capture *c = context;
 
 	/* one whose memory has holes has no device memory to give back: recovery fills it first */
-	if (!c->result->may_be_harmed &&
-	    gpu_checkpoint_restore(&c->gpu.checkpoint, NULL, 0, NULL) < 0)
+	if (!c->result->may_be_harmed && restore_gpu(c, NULL) < 0)
 		c->result->may_be_harmed = true;
 }
 
@@ -586,7 +604,7 @@ static int step_resume(void *context, struct snap_error *err)
 	else
 		r = evacuation_refill(&c->evacuation, c->gen_fd, &c->journal, err);
 	if (r == 0 && !c->config->end_engine)
-		r = gpu_checkpoint_restore(&c->gpu.checkpoint, NULL, 0, err);
+		r = restore_gpu(c, err);
 	/* CRIU has ended them: there is nothing to unlock */
 	if (c->config->end_engine)
 		c->gpu.checkpoint.locked = false;

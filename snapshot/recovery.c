@@ -27,7 +27,8 @@ enum record_kind {
 	RECORD_THREAD = 1,
 	RECORD_DROPPED = 2,
 	RECORD_REFILLED = 3, /* takes the one before back; no body */
-	RECORD_GPU = 4,	     /* locked, or further on; takes an earlier one of the process back */
+	RECORD_GPU = 4,	     /* locked, or further on */
+	RECORD_RUNS = 5,     /* takes what was noted of the thread back */
 };
 
 /* mappings are to be as they were: no advice, and no call in a task whose registers are foreign */
@@ -59,10 +60,15 @@ struct record_gpu {
 	char library[PATH_MAX];
 };
 
+struct record_runs {
+	int32_t tid;
+};
+
 union record_body {
 	struct record_thread thread;
 	struct record_dropped dropped;
 	struct record_gpu gpu;
+	struct record_runs runs;
 };
 
 /* a memfd never writes less than it was given unless memory is out */
@@ -127,6 +133,18 @@ int recovery_note_gpu(const struct recovery_journal *journal, const struct manif
 		body.pid = gpu->processes[i].pid;
 		body.restore_tid = gpu->processes[i].restore_tid;
 		r = append(journal->fd, RECORD_GPU, &body, sizeof(body));
+	}
+	return r;
+}
+
+int recovery_note_gpu_runs(const struct recovery_journal *journal, const struct manifest_gpu *gpu)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < gpu->n_processes; i++) {
+		struct record_runs body = {.tid = gpu->processes[i].restore_tid};
+
+		r = append(journal->fd, RECORD_RUNS, &body, sizeof(body));
 	}
 	return r;
 }
@@ -281,6 +299,20 @@ static int step_memory(void *context, struct snap_error *err)
 	return r;
 }
 
+/* has the thread lived on since it was noted? a damaged record is found by who looks for it */
+static bool has_run(int fd, off_t at, pid_t tid)
+{
+	struct record_head head;
+	union record_body body;
+
+	while (next_record(fd, &at, &head, &body) > 0) {
+		if (head.kind == RECORD_RUNS && head.bytes == sizeof(body.runs) &&
+		    body.runs.tid == tid)
+			return true;
+	}
+	return false;
+}
+
 static int step_threads(void *context, struct snap_error *err)
 {
 	const struct recovery *recovery = context;
@@ -295,6 +327,8 @@ static int step_threads(void *context, struct snap_error *err)
 			continue;
 		if (!is_thread(&head, &body.thread))
 			return fail_damaged(-EUCLEAN, err);
+		if (has_run(recovery->journal_fd, at, body.thread.tid))
+			continue;
 		r = put_back(&body.thread, tracer_deadline_ns, err);
 		if (r < 0)
 			return r;

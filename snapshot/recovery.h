@@ -40,6 +40,12 @@ int recovery_note_thread(const struct injector *injector, void *arg);
  */
 int recovery_note_gpu(const struct recovery_journal *journal, const struct manifest_gpu *gpu);
 
+/*
+ * Before the driver's own threads in the processes of gpu run while the tree is stopped: what was
+ * noted of their registers is of the past from then on; 0 or -errno
+ */
+int recovery_note_gpu_runs(const struct recovery_journal *journal, const struct manifest_gpu *gpu);
+
 /* before memory is dropped: its content is complete in this generation; 0 or -errno */
 int recovery_note_dropped(const struct recovery_journal *journal, const char *store_path,
 			  const char *generation);

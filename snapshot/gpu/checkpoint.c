@@ -16,6 +16,7 @@
 #define CALL_MS		60000U
 #define COPY_MS_PER_GIB 2000U
 #define STATE_MS	5000U
+#define UNLOCK_MS	5000U /* it copies nothing and waits for nobody */
 #define LOCK_SLACK_MS	2000U
 
 static struct gpu_call call_of(const struct gpu_checkpoint *gpu, size_t i,
@@ -34,13 +35,19 @@ static struct gpu_call call_of(const struct gpu_checkpoint *gpu, size_t i,
 
 /* what cannot be read is taken for what cannot be mended */
 static enum gpu_state state_of(const struct gpu_checkpoint *gpu, size_t i,
-			       struct restore_threads *threads)
+			       struct restore_threads *threads, struct snap_error *err)
 {
 	struct gpu_call call = call_of(gpu, i, GPU_OPERATION_STATE, threads);
 	enum gpu_state state = GPU_STATE_FAILED;
+	int r;
 
 	call.deadline_ns = deadline_after_ms(STATE_MS);
-	return gpu_call(&call, &state, NULL) == 0 ? state : GPU_STATE_FAILED;
+	r = gpu_call(&call, &state, err);
+	if (r == 0 && state == GPU_STATE_FAILED)
+		(void)snap_fail_plain(err, SNAP_E_GPU, EIO,
+				      "process %d is lost: the CUDA driver says that it failed",
+				      (int)call.pid);
+	return r == 0 ? state : GPU_STATE_FAILED;
 }
 
 static int run_threads(const struct gpu_checkpoint *gpu, struct restore_threads *threads,
@@ -69,8 +76,10 @@ static int unlock_one(struct gpu_checkpoint *gpu, size_t i, struct restore_threa
 		      struct snap_error *err)
 {
 	struct gpu_call call = call_of(gpu, i, GPU_OPERATION_UNLOCK, threads);
-	int r = gpu_call(&call, NULL, err);
+	int r;
 
+	call.deadline_ns = deadline_after_ms(UNLOCK_MS);
+	r = gpu_call(&call, NULL, err);
 	if (r < 0)
 		gpu->unsure = true;
 	return r;
@@ -79,7 +88,7 @@ static int unlock_one(struct gpu_checkpoint *gpu, size_t i, struct restore_threa
 /* the one that failed may have been locked all the same: our deadline, not the driver's */
 static void undo_lock(struct gpu_checkpoint *gpu, size_t failed)
 {
-	enum gpu_state state = state_of(gpu, failed, NULL);
+	enum gpu_state state = state_of(gpu, failed, NULL, NULL);
 
 	if (state == GPU_STATE_LOCKED)
 		(void)unlock_one(gpu, failed, NULL, NULL);
@@ -126,7 +135,7 @@ static int restore_one(struct gpu_checkpoint *gpu, size_t i, const struct gpu_pa
 
 static void undo_take(struct gpu_checkpoint *gpu, size_t failed, struct restore_threads *threads)
 {
-	enum gpu_state state = state_of(gpu, failed, threads);
+	enum gpu_state state = state_of(gpu, failed, threads, NULL);
 
 	if (state == GPU_STATE_CHECKPOINTED)
 		(void)restore_one(gpu, failed, NULL, 0, threads, NULL);
@@ -220,7 +229,9 @@ int gpu_checkpoint_unlock(struct gpu_checkpoint *gpu, struct snap_error *err)
 static int mend_step(struct gpu_checkpoint *gpu, size_t i, struct restore_threads *threads,
 		     struct snap_error *err)
 {
-	switch (state_of(gpu, i, threads)) {
+	enum gpu_state state = state_of(gpu, i, threads, err);
+
+	switch (state) {
 	case GPU_STATE_RUNNING:
 		return 1;
 	case GPU_STATE_LOCKED:
@@ -228,12 +239,11 @@ static int mend_step(struct gpu_checkpoint *gpu, size_t i, struct restore_thread
 	case GPU_STATE_CHECKPOINTED:
 		return restore_one(gpu, i, NULL, 0, threads, err);
 	case GPU_STATE_FAILED:
-	default: /* what later drivers add */
-		return snap_fail_plain(
-			err, SNAP_E_GPU, EIO,
-			"process %d cannot be mended: the CUDA driver calls it failed",
-			(int)gpu->manifest->processes[i].pid);
+		return -EIO;
 	}
+	return snap_fail_plain(err, SNAP_E_GPU, EPROTO,
+			       "process %d is in state %d of the CUDA driver",
+			       (int)gpu->manifest->processes[i].pid, (int)state);
 }
 
 /* all are restored before one is unlocked: first all to locked, then all to running */
@@ -243,7 +253,7 @@ static int mend(struct gpu_checkpoint *gpu, struct restore_threads *threads, str
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < n; i++) {
-		if (state_of(gpu, i, threads) == GPU_STATE_CHECKPOINTED)
+		if (state_of(gpu, i, threads, NULL) == GPU_STATE_CHECKPOINTED)
 			r = restore_one(gpu, i, NULL, 0, threads, err);
 	}
 	for (size_t i = 0; r >= 0 && i < n; i++) {
@@ -270,7 +280,7 @@ void gpu_checkpoint_put_away(struct gpu_checkpoint *gpu)
 		return;
 	for (size_t i = 0; i < gpu->manifest->n_processes; i++) {
 		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_LOCK, &threads);
-		enum gpu_state state = state_of(gpu, i, &threads);
+		enum gpu_state state = state_of(gpu, i, &threads, NULL);
 
 		call.lock_timeout_ms = STATE_MS;
 		if (state == GPU_STATE_RUNNING && gpu_call(&call, NULL, NULL) == 0)
