@@ -466,7 +466,7 @@ static int step_gpu(void *context, struct snap_error *err)
 	c->gpu.checkpoint.take_deadline_ns = deadline_after_ms(c->config->dump_timeout_ms);
 	r = note_gpu_runs(c, err);
 	if (r == 0)
-		r = gpu_checkpoint_take(&c->gpu.checkpoint, err);
+		r = capture_gpu_take(&c->gpu, err);
 	if (r < 0)
 		return r;
 	task_tree_done(&c->tree);

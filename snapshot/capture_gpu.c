@@ -9,10 +9,90 @@
 #include "common/cleanup.h"
 #include "snapshot/elf.h"
 #include "snapshot/gpu/devices.h"
+#include "snapshot/gpu/host.h"
 #include "snapshot/gpu/processes.h"
 #include "snapshot/task/tree.h"
 
 #define BUILD_ID_SIZE 41
+
+static int note_device(const struct gpu_host_device *device, struct manifest_gpu_device *ret)
+{
+	memcpy(ret->uuid, device->uuid, sizeof(ret->uuid));
+	ret->compute = device->compute;
+	ret->memory_bytes = device->memory_bytes;
+	ret->name = strdup(device->name);
+	return ret->name ? 0 : -ENOMEM;
+}
+
+static int note_host(struct manifest_gpu *manifest, const struct gpu_host *host)
+{
+	manifest->driver = strdup(host->driver);
+	manifest->devices = calloc(host->n + 1, sizeof(*manifest->devices));
+	if (!manifest->driver || !manifest->devices)
+		return -ENOMEM;
+	for (size_t i = 0; i < host->n; i++) {
+		int r = note_device(&host->devices[i], &manifest->devices[i]);
+
+		if (r < 0)
+			return r;
+		manifest->n_devices = i + 1;
+	}
+	return 0;
+}
+
+/* by NVML, in the order of the bus, else by the driver, in an order that the environment decides */
+static int describe_devices(struct capture_gpu *gpu, struct snap_error *err)
+{
+	struct manifest_gpu *manifest = gpu->checkpoint.manifest;
+
+	gpu->host = malloc(sizeof(*gpu->host));
+	if (!gpu->host)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+	if (gpu_host_take(gpu->library, gpu->host, NULL) < 0) {
+		free(gpu->host);
+		gpu->host = NULL;
+		manifest->driver = strdup("");
+		if (!manifest->driver)
+			return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+		return gpu_devices_list(&gpu->driver, &manifest->devices, &manifest->n_devices,
+					err);
+	}
+	for (size_t i = 0; i < gpu->host->n; i++) {
+		if (gpu->host->devices[i].mig)
+			return snap_fail_plain(err, SNAP_E_UNSNAPSHOTABLE, ENOSYS,
+					       "GPU %zu is divided into instances (MIG), which the "
+					       "driver cannot checkpoint",
+					       i);
+	}
+	return note_host(manifest, gpu->host) == 0
+		       ? 0
+		       : snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+}
+
+/* what a checkpoint has given back is what a restore will need */
+static void note_used(struct capture_gpu *gpu)
+{
+	const struct manifest_gpu *manifest = gpu->checkpoint.manifest;
+	snap_cleanup_free struct gpu_host *now = malloc(sizeof(*now));
+
+	if (!gpu->host || !now || gpu_host_take(gpu->library, now, NULL) < 0)
+		return;
+	for (size_t i = 0; i < now->n && i < manifest->n_devices; i++) {
+		uint64_t before = gpu->host->devices[i].free_bytes;
+		uint64_t after = now->devices[i].free_bytes;
+
+		manifest->devices[i].used_bytes = after > before ? after - before : 0;
+	}
+}
+
+int capture_gpu_take(struct capture_gpu *gpu, struct snap_error *err)
+{
+	int r = gpu_checkpoint_take(&gpu->checkpoint, err);
+
+	if (r == 0)
+		note_used(gpu);
+	return r;
+}
 
 static int note_library(struct manifest_gpu *manifest, const char *path, struct snap_error *err)
 {
@@ -88,9 +168,14 @@ int capture_gpu_await(struct capture_gpu *gpu, pid_t root, uint64_t deadline_ns,
 	gpu->used = manifest->n_processes > 0;
 	if (!gpu->used)
 		return 0;
+	if (gpu_host_has_mps())
+		return snap_fail_plain(
+			err, SNAP_E_UNSNAPSHOTABLE, ENOSYS,
+			"a Multi-Process Service (MPS) has the GPU, which the driver "
+			"cannot checkpoint then; stop it");
 	r = gpu_driver_wait(&gpu->driver, deadline_ns, err);
 	if (r == 0)
-		r = gpu_devices_list(&gpu->driver, &manifest->devices, &manifest->n_devices, err);
+		r = describe_devices(gpu, err);
 	manifest->cuda = (uint32_t)gpu->driver.version;
 	return r == 0 ? note_library(manifest, gpu->library, err) : r;
 }
@@ -118,5 +203,6 @@ void capture_gpu_done(struct capture_gpu *gpu)
 {
 	gpu_driver_close(&gpu->driver);
 	free(gpu->pids);
+	free(gpu->host);
 	*gpu = (struct capture_gpu){0};
 }

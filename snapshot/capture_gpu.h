@@ -16,6 +16,7 @@
 #include "common/error.h"
 #include "snapshot/gpu/checkpoint.h"
 #include "snapshot/gpu/driver.h"
+#include "snapshot/gpu/host.h"
 #include "snapshot/manifest.h"
 #include "snapshot/recovery.h"
 
@@ -25,7 +26,8 @@ struct capture_gpu {
 	struct snap_error why; /* the driver cannot be used, because; empty: it can */
 	struct gpu_driver driver;
 	struct gpu_checkpoint checkpoint;
-	int32_t *pids; /* of the CUDA processes, ascending */
+	struct gpu_host *host; /* before the checkpoint; NULL: NVML is not to be had */
+	int32_t *pids;	       /* of the CUDA processes, ascending */
 };
 
 /* find the driver that the tree has loaded, load it too and start it */
@@ -42,6 +44,9 @@ int capture_gpu_await(struct capture_gpu *gpu, pid_t root, uint64_t deadline_ns,
  */
 int capture_gpu_lock(struct capture_gpu *gpu, pid_t root, uint32_t timeout_ms,
 		     const struct recovery_journal *journal, struct snap_error *err);
+
+/* gpu_checkpoint_take(), and how much device memory that has given back */
+int capture_gpu_take(struct capture_gpu *gpu, struct snap_error *err);
 
 /* idempotent; the driver stays loaded */
 void capture_gpu_done(struct capture_gpu *gpu);

@@ -53,6 +53,9 @@ static const struct check checks[] = {
 	{.name = "stdio", .fn = gate_check_stdio},
 };
 
+/* apart from the others because it can be asked before anything is started */
+static const struct check gpu_check = {.name = "gpu", .fn = gate_check_gpu};
+
 static bool is_accepted(const struct gate_accept *accept, const char *check, const char *thing)
 {
 	size_t len = strlen(check);
@@ -179,6 +182,16 @@ static void run_check(struct gate *gate, const struct check *check)
 		gate->n_hidden += more;
 }
 
+static void tell_hidden(const struct gate *gate)
+{
+	char *text = gate->ret->text;
+	size_t used = strlen(text);
+
+	if (gate->n_hidden > 0)
+		(void)snprintf(text + used, sizeof(gate->ret->text) - used, "%sand %zu more",
+			       used > 0 ? "; " : "", gate->n_hidden);
+}
+
 int gate_check(const struct manifest *m, const struct manifest_identity *want,
 	       const struct fingerprint *here, int gen_fd, const struct gate_accept *accept,
 	       struct gate_reasons *ret)
@@ -191,14 +204,21 @@ int gate_check(const struct manifest *m, const struct manifest_identity *want,
 		.accept = accept,
 		.ret = ret,
 	};
-	size_t used;
 
 	*ret = (struct gate_reasons){0};
 	for (size_t i = 0; i < ARRAY_LEN(checks); i++)
 		run_check(&gate, &checks[i]);
-	used = strlen(ret->text);
-	if (gate.n_hidden > 0)
-		(void)snprintf(ret->text + used, sizeof(ret->text) - used, "%sand %zu more",
-			       used > 0 ? "; " : "", gate.n_hidden);
+	tell_hidden(&gate);
 	return ret->n > 0;
+}
+
+int gate_check_gpus(const struct manifest *m, const struct gate_accept *accept,
+		    struct gate_reasons *ret)
+{
+	struct gate gate = {.m = m, .accept = accept, .ret = ret};
+	size_t before = ret->n;
+
+	run_check(&gate, &gpu_check);
+	tell_hidden(&gate);
+	return ret->n > before;
 }

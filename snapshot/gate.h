@@ -31,4 +31,11 @@ int gate_check(const struct manifest *m, const struct manifest_identity *want,
 	       const struct fingerprint *here, int gen_fd, const struct gate_accept *accept,
 	       struct gate_reasons *ret);
 
+/*
+ * Driver and GPUs of this host against those of the snapshot; reasons are added to *ret. 0: none,
+ * or the snapshot has no GPU; else 1. Takes milliseconds and needs nothing that gate_check() needs.
+ */
+int gate_check_gpus(const struct manifest *m, const struct gate_accept *accept,
+		    struct gate_reasons *ret);
+
 #endif

@@ -2,7 +2,8 @@
 #ifndef SNAP_SNAPSHOT_GATE_CHECK_H
 #define SNAP_SNAPSHOT_GATE_CHECK_H
 
-/* Between the gate and its checks (gate_identity.c, gate_host.c, gate_files.c); nobody else's. */
+/* Between the gate and its checks (gate_identity.c, gate_host.c, gate_gpu.c,
+ * gate_files.c); nobody else's. */
 
 #include "snapshot/gate.h"
 
@@ -71,6 +72,8 @@ void gate_check_memory(struct gate *gate);
 void gate_check_listener(struct gate *gate);
 void gate_check_pid(struct gate *gate);
 void gate_check_stdio(struct gate *gate);
+
+void gate_check_gpu(struct gate *gate);
 
 void gate_check_image(struct gate *gate);
 void gate_check_file(struct gate *gate);

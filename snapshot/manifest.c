@@ -61,6 +61,7 @@ static void gpu_done(struct manifest_gpu *gpu)
 	free(gpu->processes);
 	free(gpu->staging);
 	free(gpu->mode);
+	free(gpu->driver);
 	free(gpu->library);
 	free(gpu->library_build_id);
 }

@@ -102,6 +102,7 @@ struct manifest_gpu_device {
 	char *name;	       /* "NVIDIA H100 80GB HBM3" */
 	uint32_t compute;      /* 90: compute capability 9.0 */
 	uint64_t memory_bytes; /* that it has */
+	uint64_t used_bytes;   /* what the checkpoint has freed of it; 0: not known */
 };
 
 /* a process that uses CUDA */
@@ -121,6 +122,7 @@ struct manifest_gpu_staging {
 /* what a wake needs to know about the tree's GPUs; all zero: it uses none */
 struct manifest_gpu {
 	char *mode;		/* "staging": the driver's copies in process memory; NULL: no GPU */
+	char *driver;		/* "580.159.04"; "": NVML was not to be had */
 	char *library;		/* the driver in user space that the tree has mapped */
 	char *library_build_id; /* hex */
 	uint32_t cuda;		/* the driver's version of CUDA: 13000 */

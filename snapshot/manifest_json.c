@@ -184,6 +184,7 @@ static const struct field gpu_device_fields[] = {
 	STRING(manifest_gpu_device, name, NAME_MAX_BYTES, rule_not_empty),
 	AT(FIELD_U32, manifest_gpu_device, compute, .min = 1, .max = 999),
 	BYTES(manifest_gpu_device, memory_bytes),
+	BYTES(manifest_gpu_device, used_bytes),
 	END,
 };
 
@@ -204,6 +205,7 @@ static const struct field gpu_staging_fields[] = {
 /* mode is the first: an object that may be absent is, when its first member is a NULL pointer */
 static const struct field gpu_fields[] = {
 	STRING(manifest_gpu, mode, NAME_MAX_BYTES, rule_gpu_mode),
+	STRING(manifest_gpu, driver, NAME_MAX_BYTES, NULL),
 	STRING(manifest_gpu, library, PATH_MAX, rule_absolute_path),
 	STRING(manifest_gpu, library_build_id, NAME_MAX_BYTES, rule_build_id),
 	AT(FIELD_U32, manifest_gpu, cuda, .min = 1000, .max = 999999),

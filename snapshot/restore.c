@@ -78,15 +78,23 @@ static int step_open(void *context, struct snap_error *err)
 	return manifest_load(c->gen_fd, &c->m, err);
 }
 
-/* the driver takes long to start, and what it says of this host is for the gate */
-static int step_gpu_start(void *context, struct snap_error *err)
+static int refuse(const struct gate_reasons *reasons, struct snap_error *err)
 {
-	struct restore *c = context;
-
-	return restore_gpu_start(&c->gpu, &c->m.gpu, err);
+	(void)snap_fail_plain(err, SNAP_E_INCOMPATIBLE, 0, "%s", reasons->text);
+	return RESTORE_REFUSED;
 }
 
-/* CRIU starts before anything else is looked at and is ready when the gate is through */
+/* a host whose GPUs do not fit is told so before anything is started */
+static int step_gpu_gate(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	struct gate_reasons reasons = {.n = 0};
+
+	return gate_check_gpus(&c->m, &c->config->accept, &reasons) == 0 ? 0
+									 : refuse(&reasons, err);
+}
+
+/* CRIU starts before the host is looked at, and is ready when the gate is through */
 static int step_criu_start(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
@@ -161,10 +169,15 @@ static int step_gate(void *context, struct snap_error *err)
 		return r;
 	r = gate_check(&c->m, &want, &c->here, c->gen_fd, &c->config->accept, &reasons);
 	identity_done(&want);
-	if (r == 0)
-		return 0;
-	(void)snap_fail_plain(err, SNAP_E_INCOMPATIBLE, 0, "%s", reasons.text);
-	return RESTORE_REFUSED;
+	return r == 0 ? 0 : refuse(&reasons, err);
+}
+
+/* the driver takes long to start: beside all that comes before its turn */
+static int step_gpu_start(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+
+	return restore_gpu_start(&c->gpu, &c->m.gpu, err);
 }
 
 uint64_t restore_budget_ms(const struct manifest *m)
@@ -439,12 +452,13 @@ static int step_answer(void *context, struct snap_error *err)
 }
 
 static const struct step restore_steps[] = {
-	{"criu-start", step_criu_start, undo_criu_start},
 	{"open", step_open, NULL},
 	{"budget", step_budget, NULL},
-	{"gpu-start", step_gpu_start, NULL},
+	{"gpu-gate", step_gpu_gate, NULL},
+	{"criu-start", step_criu_start, undo_criu_start},
 	{"host", step_host, NULL},
 	{"gate", step_gate, NULL},
+	{"gpu-start", step_gpu_start, NULL},
 	{"digests-start", step_digests_start, undo_digests_start},
 	{"pages", step_pages, NULL},
 	{"files", step_files, undo_files},

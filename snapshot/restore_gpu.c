@@ -2,8 +2,11 @@
 #include "snapshot/restore_gpu.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "snapshot/gpu/devices.h"
+#include "common/cleanup.h"
+#include "snapshot/gpu/host.h"
 
 int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
 		      struct snap_error *err)
@@ -14,28 +17,52 @@ int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
 		return 0;
 	gpu->checkpoint.driver = &gpu->driver;
 	gpu->checkpoint.manifest = manifest;
+	/* the driver is to see all GPUs, whatever the engine may use: pairs name every one */
+	(void)unsetenv("CUDA_VISIBLE_DEVICES");
+	(void)unsetenv("CUDA_DEVICE_ORDER");
 	r = gpu_driver_open(manifest->library, &gpu->driver, err);
 	return r == 0 ? gpu_driver_start(&gpu->driver, err) : r;
 }
 
-static int pair(struct restore_gpu *gpu, struct gpu_pair pairs[GPU_PAIRS_MAX], uint32_t *ret_n,
-		struct snap_error *err)
+/* of a checked manifest, or of gpu_host_take() */
+static void parse_uuid(const char *hex, struct gpu_uuid *ret)
 {
-	const struct manifest_gpu *then = gpu->checkpoint.manifest;
-	struct manifest_gpu_device *devices;
-	size_t n;
-	int r = gpu_devices_list(&gpu->driver, &devices, &n, err);
+	for (size_t i = 0; i < sizeof(ret->bytes); i++) {
+		char digits[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
 
+		ret->bytes[i] = (unsigned char)strtoul(digits, NULL, 16);
+	}
+}
+
+/*
+ * Which GPU of then is which of now: by their place on the bus. None are named where all are the
+ * same, or where the bus cannot be asked.
+ */
+static int pair(const struct manifest_gpu *then, struct gpu_pair pairs[GPU_PAIRS_MAX],
+		uint32_t *ret_n, struct snap_error *err)
+{
+	snap_cleanup_free struct gpu_host *now = malloc(sizeof(*now));
+	bool same = true;
+	int r;
+
+	*ret_n = 0;
+	if (then->driver[0] == '\0')
+		return 0;
+	if (!now)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+	r = gpu_host_take(then->library, now, err);
 	if (r < 0)
 		return r;
-	if (n != then->n_devices)
-		r = snap_fail_plain(err, SNAP_E_INCOMPATIBLE, ENODEV,
-				    "%zu GPUs here, captured on %zu", n, then->n_devices);
-	else if (gpu_devices_pair(then, devices, pairs, GPU_PAIRS_MAX, ret_n) < 0)
-		r = snap_fail_plain(err, SNAP_E_INCOMPATIBLE, E2BIG, "more than %d GPUs",
-				    GPU_PAIRS_MAX);
-	gpu_devices_free(devices, n);
-	return r;
+	if (now->n != then->n_devices)
+		return snap_fail_plain(err, SNAP_E_INCOMPATIBLE, ENODEV,
+				       "%zu GPUs here, captured with %zu", now->n, then->n_devices);
+	for (size_t i = 0; i < now->n; i++) {
+		same &= strcmp(then->devices[i].uuid, now->devices[i].uuid) == 0;
+		parse_uuid(then->devices[i].uuid, &pairs[i].old_uuid);
+		parse_uuid(now->devices[i].uuid, &pairs[i].new_uuid);
+	}
+	*ret_n = same ? 0 : (uint32_t)now->n;
+	return 0;
 }
 
 int restore_gpu_run(struct restore_gpu *gpu, uint64_t deadline_ns, struct snap_error *err)
@@ -48,7 +75,7 @@ int restore_gpu_run(struct restore_gpu *gpu, uint64_t deadline_ns, struct snap_e
 		return 0;
 	r = gpu_driver_wait(&gpu->driver, deadline_ns, err);
 	if (r == 0)
-		r = pair(gpu, pairs, &n_pairs, err);
+		r = pair(gpu->checkpoint.manifest, pairs, &n_pairs, err);
 	if (r < 0)
 		return r;
 	gpu->touched = true;

@@ -21,7 +21,10 @@ struct restore_gpu {
 	bool touched; /* some process may have its devices open again */
 };
 
-/* load the driver and start it in the background */
+/*
+ * Load the driver and start it in the background. Changes the environment of this process: what
+ * compares that with the snapshot's comes before.
+ */
 int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
 		      struct snap_error *err);
 

@@ -2,6 +2,7 @@
 #include "snapshot/gpu/checkpoint.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
@@ -17,6 +18,7 @@
 #define COPY_MS_PER_GIB 2000U
 #define STATE_MS	5000U
 #define UNLOCK_MS	5000U /* it copies nothing and waits for nobody */
+#define PUT_AWAY_MS	2000U
 #define LOCK_SLACK_MS	2000U
 
 static struct gpu_call call_of(const struct gpu_checkpoint *gpu, size_t i,
@@ -272,7 +274,8 @@ int gpu_checkpoint_mend(struct gpu_checkpoint *gpu, struct snap_error *err)
 	return r < 0 ? r : stop_threads(&threads, mend(gpu, &threads, err), err);
 }
 
-void gpu_checkpoint_put_away(struct gpu_checkpoint *gpu)
+/* those that can be locked are; they stand still afterwards, for no thread may run from then on */
+static void lock_and_stop(struct gpu_checkpoint *gpu)
 {
 	struct restore_threads threads;
 
@@ -280,13 +283,29 @@ void gpu_checkpoint_put_away(struct gpu_checkpoint *gpu)
 		return;
 	for (size_t i = 0; i < gpu->manifest->n_processes; i++) {
 		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_LOCK, &threads);
-		enum gpu_state state = state_of(gpu, i, &threads, NULL);
 
-		call.lock_timeout_ms = STATE_MS;
-		if (state == GPU_STATE_RUNNING && gpu_call(&call, NULL, NULL) == 0)
-			state = GPU_STATE_LOCKED;
-		call.operation = GPU_OPERATION_CHECKPOINT;
-		if (state == GPU_STATE_LOCKED)
+		call.lock_timeout_ms = PUT_AWAY_MS;
+		call.deadline_ns = deadline_after_ms(PUT_AWAY_MS + LOCK_SLACK_MS);
+		if (state_of(gpu, i, &threads, NULL) == GPU_STATE_RUNNING)
+			(void)gpu_call(&call, NULL, NULL);
+	}
+	(void)restore_threads_stop(&threads, NULL);
+	for (size_t i = 0; i < gpu->manifest->n_processes; i++)
+		(void)kill((pid_t)gpu->manifest->processes[i].pid, SIGSTOP);
+	gpu->stopped = true;
+}
+
+void gpu_checkpoint_put_away(struct gpu_checkpoint *gpu)
+{
+	struct restore_threads threads;
+
+	lock_and_stop(gpu);
+	if (run_threads(gpu, &threads, NULL) < 0)
+		return;
+	for (size_t i = 0; i < gpu->manifest->n_processes; i++) {
+		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_CHECKPOINT, &threads);
+
+		if (state_of(gpu, i, &threads, NULL) == GPU_STATE_LOCKED)
 			(void)gpu_call(&call, NULL, NULL);
 	}
 	(void)restore_threads_stop(&threads, NULL);

@@ -59,7 +59,8 @@ int gpu_checkpoint_mend(struct gpu_checkpoint *gpu, struct snap_error *err);
 
 /*
  * Before woken processes are killed: some drivers hang when one dies with its device open
- * (NVIDIA/cuda-checkpoint #53). From wherever they are to checkpointed, as far as it goes.
+ * (NVIDIA/cuda-checkpoint #53). From wherever they are to checkpointed and stopped, as far as it
+ * goes.
  */
 void gpu_checkpoint_put_away(struct gpu_checkpoint *gpu);
 

@@ -88,31 +88,3 @@ int gpu_devices_list(const struct gpu_driver *driver, struct manifest_gpu_device
 	*ret_n = (size_t)n;
 	return 0;
 }
-
-/* hex of a checked manifest, or of format_uuid() */
-static void parse_uuid(const char *hex, struct gpu_uuid *ret)
-{
-	for (size_t i = 0; i < sizeof(ret->bytes); i++) {
-		char digits[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
-
-		ret->bytes[i] = (unsigned char)strtoul(digits, NULL, 16);
-	}
-}
-
-int gpu_devices_pair(const struct manifest_gpu *then, const struct manifest_gpu_device *now,
-		     struct gpu_pair *ret, size_t room, uint32_t *ret_n)
-{
-	bool same = true;
-
-	*ret_n = 0;
-	if (then->n_devices > room)
-		return -E2BIG;
-	for (size_t i = 0; i < then->n_devices; i++) {
-		same &= strcmp(then->devices[i].uuid, now[i].uuid) == 0;
-		parse_uuid(then->devices[i].uuid, &ret[i].old_uuid);
-		parse_uuid(now[i].uuid, &ret[i].new_uuid);
-	}
-	/* pairs must name all of the GPUs, or none */
-	*ret_n = same ? 0 : (uint32_t)then->n_devices;
-	return 0;
-}

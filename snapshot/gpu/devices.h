@@ -15,11 +15,4 @@ int gpu_devices_list(const struct gpu_driver *driver, struct manifest_gpu_device
 		     size_t *ret_n, struct snap_error *err);
 void gpu_devices_free(struct manifest_gpu_device *devices, size_t n);
 
-/*
- * Which GPU of then is which of now: by their place, and none where all are the same. *ret_n pairs
- * in ret, which has room for `room` (of n_devices). 0 or -E2BIG.
- */
-int gpu_devices_pair(const struct manifest_gpu *then, const struct manifest_gpu_device *now,
-		     struct gpu_pair *ret, size_t room, uint32_t *ret_n);
-
 #endif
