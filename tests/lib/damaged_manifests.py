@@ -100,6 +100,31 @@ def mapping(pid=1001, start=0x7f0000000000, end=0x7f0000004000, prot=3, **lock):
     return {"pid": pid, "start": hex(start), "end": hex(end), "prot": prot, **(lock or {"lock": 1})}
 
 
+def gpu(**changes):
+    device = {"uuid": "0123456789abcdef" * 2, "name": "NVIDIA H100 80GB HBM3", "compute": 90,
+              "memory_bytes": 85520809984, "used_bytes": 67108864}
+    made = {"mode": "staging", "driver": "580.159.04",
+            "library": "/usr/lib/x86_64-linux-gnu/libcuda.so.580.159.04",
+            "library_build_id": "0123456789abcdef0123456789abcdef01234567", "cuda": 13000,
+            "devices": [device],
+            "processes": [{"pid": 1000, "restore_tid": 1002, "staging_bytes": 67108864}],
+            "staging": [{"pid": 1000, "start": "0x7f0000000000", "end": "0x7f0004000000"}]}
+    for place, value in changes.items():
+        part, _, member = place.partition("__")
+        made[part] = [{**made[part][0], member: value}] if member else value
+    return made
+
+
+def with_gpu(doc):
+    """A good one of a CUDA engine, with its members where a capture would put them."""
+    made = {}
+    for key, value in unseal(doc).items():
+        if key == "tree_has_filter":
+            made["gpu"] = gpu()
+        made[key] = value
+    return {**made, "requires": [*made.get("requires", []), "gpu"]}
+
+
 def with_mappings(doc):
     """A good one that has some, with its members where a capture would put them."""
     some = [mapping(), {key: value for key, value in
@@ -185,6 +210,14 @@ for _case in [
     ("mappings-unsorted", ("mappings",), [mapping(pid=1002), mapping()], "mappings["),
     ("mapping-prot-8", ("mappings",), [mapping(prot=8)], "mappings[0].prot"),
     ("mapping-lock-3", ("mappings",), [mapping(lock=3)], "mappings[0].lock"),
+    ("gpu-mode-unknown", ("gpu",), gpu(mode="magic"), "gpu.mode"),
+    ("gpu-library-relative", ("gpu",), gpu(library="libcuda.so.1"), "gpu.library"),
+    ("gpu-uuid-short", ("gpu",), gpu(devices__uuid="0123"), "gpu.devices[0].uuid"),
+    ("gpu-compute-zero", ("gpu",), gpu(devices__compute=0), "gpu.devices[0].compute"),
+    ("gpu-without-devices", ("gpu",), gpu(devices=[], processes=[], staging=[]), "gpu: no device"),
+    ("gpu-process-not-in-pids", ("gpu",), gpu(processes__pid=999), "gpu.processes[0]"),
+    ("gpu-staging-not-pages", ("gpu",), gpu(staging__start="0x7f0000000001"), "gpu."),
+    ("gpu-staging-empty", ("gpu",), gpu(staging__end="0x7f0000000000"), "gpu."),
 ]:
     put(*_case)
 
@@ -236,7 +269,8 @@ def data_files(good):
     doc = load(good)
     assert seal(doc) == good, "good.json is not sealed, or not laid out as a capture would"
     files = {"manifest/good.json": good, "fuzz/manifest/sealed": good,
-             "manifest/good-mappings.json": seal(with_mappings(doc))}
+             "manifest/good-mappings.json": seal(with_mappings(doc)),
+             "manifest/good-gpu.json": seal(with_gpu(doc))}
     for name, case in CASES.items():
         if case.is_data:
             files[f"manifest/should-fail-{name}.json"] = case.make(doc)

@@ -101,6 +101,14 @@ static const struct bad_case bad_cases[] = {
 	{"mappings-unsorted", "manifest.json: mappings[1]: not in ascending order", 0},
 	{"mapping-prot-8", "manifest.json: mappings[0].prot: 8 is not within 0 and 7", 0},
 	{"mapping-lock-3", "manifest.json: mappings[0].lock: 3 is not within 0 and 2", 0},
+	{"gpu-mode-unknown", "manifest.json: gpu.mode: not staging", 0},
+	{"gpu-library-relative", "manifest.json: gpu.library: not an absolute path", 0},
+	{"gpu-uuid-short", "manifest.json: gpu.devices[0].uuid: not 32 lower case hex", 0},
+	{"gpu-compute-zero", "manifest.json: gpu.devices[0].compute: 0 is not within 1 and", 0},
+	{"gpu-without-devices", "manifest.json: gpu: no device or no process", 0},
+	{"gpu-process-not-in-pids", "manifest.json: gpu.processes[0]: 999 is not in pids", 0},
+	{"gpu-staging-not-pages", "manifest.json: gpu.staging[0]: not whole pages in", 0},
+	{"gpu-staging-empty", "manifest.json: gpu.staging[0]: not whole pages in", 0},
 	{"stdio-two-entries", "manifest.json: stdio: not a list of three", 0},
 	{"stdio-is-socket", "manifest.json: stdio[1]: not of the form pipe:[N]", 0},
 	{"ready-is-list", "manifest.json: ready: not a string", 0},
@@ -281,6 +289,32 @@ static void test_mappings_are_read_and_written(void **state)
 	assert_int_equal(m.mappings[1].prot, 7);
 	assert_int_equal(m.mappings[1].lock, MANIFEST_LOCK_NONE);
 	assert_int_equal(m.mappings[2].lock, MANIFEST_LOCK_ON_FAULT);
+	assert_int_equal(manifest_format(&m, &text, &size, NULL), 0);
+	assert_int_equal(size, golden_size);
+	assert_memory_equal(text, golden, size);
+	manifest_done(&m);
+}
+
+static void test_gpus_are_read_and_written(void **state)
+{
+	snap_cleanup_free char *golden = NULL, *text = NULL;
+	size_t golden_size, size;
+	struct manifest m;
+
+	(void)state;
+	assert_int_equal(io_read_file(AT_FDCWD, SNAP_TEST_DATA "/good-gpu.json", 1 << 20, &golden,
+				      &golden_size, NULL),
+			 0);
+	assert_int_equal(manifest_parse(golden, golden_size, &m, NULL), 0);
+	assert_string_equal(m.gpu.mode, "staging");
+	assert_string_equal(m.gpu.driver, "580.159.04");
+	assert_int_equal(m.gpu.n_devices, 1);
+	assert_int_equal(m.gpu.devices[0].compute, 90);
+	assert_int_equal(m.gpu.n_processes, 1);
+	assert_int_equal(m.gpu.processes[0].restore_tid, 1002);
+	assert_int_equal(m.gpu.n_staging, 1);
+	assert_true(m.gpu.staging[0].end - m.gpu.staging[0].start ==
+		    m.gpu.processes[0].staging_bytes);
 	assert_int_equal(manifest_format(&m, &text, &size, NULL), 0);
 	assert_int_equal(size, golden_size);
 	assert_memory_equal(text, golden, size);
@@ -505,6 +539,7 @@ int main(void)
 		cmocka_unit_test(test_saved_is_byte_for_byte_what_was_loaded),
 		cmocka_unit_test(test_absent_optional_fields_stay_empty),
 		cmocka_unit_test(test_mappings_are_read_and_written),
+		cmocka_unit_test(test_gpus_are_read_and_written),
 		cmocka_unit_test(test_unknown_members_are_ignored),
 		cmocka_unit_test(test_every_flipped_bit_is_refused),
 		cmocka_unit_test(test_what_load_would_refuse_is_not_saved),
