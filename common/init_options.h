@@ -27,8 +27,8 @@
 /* differences that do not refuse a snapshot: the gate's checks, and one thing of some of them */
 #define INIT_OPTIONS_ACCEPT                                                                      \
 	"argv|cwd|uid|gid|groups|env|env:NAME|adapter|machine|kernel|cpu|cpu:FLAG|criu|setting|" \
-	"caps|filter|privileged|no_new_privs|page_size|nofile|memory|file|file:PATH|dir|"        \
-	"dir:PATH|listener|listener:ADDRESS:PORT|pid|stdio"
+	"caps|filter|privileged|no_new_privs|page_size|nofile|memory|gpu|gpu:THING|file|"        \
+	"file:PATH|dir|dir:PATH|listener|listener:ADDRESS:PORT|pid|stdio"
 #define INIT_OPTIONS_LEVELS "error|warn|info|debug"
 #define INIT_OPTIONS_CONTROL                                                \
 	"/run/snapinit.sock" /* where a PID 1 listens unless told otherwise \

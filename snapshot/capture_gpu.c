@@ -9,7 +9,7 @@
 #include "common/cleanup.h"
 #include "snapshot/elf.h"
 #include "snapshot/gpu/devices.h"
-#include "snapshot/gpu/host.h"
+#include "snapshot/gpu/gpu_host.h"
 #include "snapshot/gpu/processes.h"
 #include "snapshot/task/tree.h"
 

@@ -16,7 +16,7 @@
 #include "common/error.h"
 #include "snapshot/gpu/checkpoint.h"
 #include "snapshot/gpu/driver.h"
-#include "snapshot/gpu/host.h"
+#include "snapshot/gpu/gpu_host.h"
 #include "snapshot/manifest.h"
 #include "snapshot/recovery.h"
 

@@ -16,7 +16,7 @@
 #include "common/cleanup.h"
 #include "snapshot/elf.h"
 #include "snapshot/gate_check.h"
-#include "snapshot/gpu/host.h"
+#include "snapshot/gpu/gpu_host.h"
 
 #define QUOTE_MAX     80
 #define BUILD_ID_SIZE 41

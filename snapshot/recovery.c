@@ -21,7 +21,7 @@
 
 #define TRACER_PATIENCE_MS 30000U /* half of what PID 1 has for all of it */
 #define TRACER_POLL_MS	   50
-#define GPU_START_MS 60000U
+#define GPU_START_MS	   60000U
 
 enum record_kind {
 	RECORD_THREAD = 1,

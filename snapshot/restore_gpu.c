@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
-#include "snapshot/gpu/host.h"
+#include "snapshot/gpu/gpu_host.h"
 
 int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
 		      struct snap_error *err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "snapshot/gpu/host.h"
+#include "snapshot/gpu/gpu_host.h"
 
 #include <ctype.h>
 #include <dlfcn.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SNAP_SNAPSHOT_GPU_HOST_H
-#define SNAP_SNAPSHOT_GPU_HOST_H
+#ifndef SNAP_SNAPSHOT_GPU_GPU_HOST_H
+#define SNAP_SNAPSHOT_GPU_GPU_HOST_H
 
 /*
  * The GPUs of this host in milliseconds, without starting the CUDA driver: NVIDIA's management
