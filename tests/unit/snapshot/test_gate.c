@@ -702,7 +702,8 @@ static bool is_check(const char *word, size_t size)
 		if (strlen(flips[i].check) == size && memcmp(flips[i].check, word, size) == 0)
 			return true;
 	}
-	return false;
+	/* asked apart, by gate_check_gpus(): tests/gpu/test_gpu_gate.py */
+	return size == strlen("gpu") && memcmp(word, "gpu", size) == 0;
 }
 
 static void test_accept_knows_all_checks_and_nothing_else(void **state)
