@@ -236,6 +236,8 @@ def test_manuals_examples_work(shell, llama, tmp_path):
         curl -sf http://127.0.0.1:8080/health || echo it is gone
     """))
     assert '"status":"ok"' in out and "it is gone" in out, out
+    # what was killed with its namespace may still be on its way out
+    wait_until("an end of the namespace", lambda: not shell.bench.workplace.leftovers(), 20)
     shell.run(setup + move.replace("ssh other snapctl import - /srv/snap",
                                    "snapctl import - /srv/other/snap"))
     shell.run(setup + diff.replace("/srv/snap/gen-7", "/srv/snap/gen-1").replace("less what", "cat what"))
