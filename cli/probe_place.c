@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -154,6 +156,15 @@ static void look_at_store(const char *path, struct finding *ret)
 	store_close(&store);
 }
 
+/* the last component aside */
+static bool is_in_a_folder(const char *path)
+{
+	snap_cleanup_free char *copy = strdup(path);
+	struct stat st;
+
+	return copy && stat(dirname(copy), &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 void probe_store(const struct doctor *doctor, struct finding *ret)
 {
 	finding_required(ret, "a folder of ours or root's, mode 0700, writable to capture");
@@ -161,9 +172,14 @@ void probe_store(const struct doctor *doctor, struct finding *ret)
 		finding_set(ret, CHECK_SKIP, "no store was named", "--store DIR");
 		return;
 	}
-	if (access(doctor->store, F_OK) < 0 && errno == ENOENT) {
+	if (access(doctor->store, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
 		finding_observed(ret, "absent");
-		finding_set(ret, CHECK_WARN, "there is no store yet", "snapctl create makes it");
+		if (is_in_a_folder(doctor->store))
+			finding_set(ret, CHECK_WARN, "there is no store yet",
+				    "snapctl create makes it");
+		else
+			finding_set(ret, CHECK_FAIL, "there is no folder to make it in",
+				    "make the folder above it");
 		return;
 	}
 	credentials_act_as_owner(doctor->store);

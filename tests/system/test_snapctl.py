@@ -878,6 +878,8 @@ def test_doctor_without_trial_says_so():
 def test_doctor_looks_at_a_store(tmp_path):
     store = tmp_path / "store"
     assert examine("--no-trial", "--store", store)[1]["fs.store"]["status"] == "warn"
+    check = examine("--no-trial", "--store", store / "absent", status=3)[1]["fs.store"]
+    assert check["status"] == "fail" and "folder above" in check["remedy"]
     store.mkdir(mode=0o700)
     assert examine("--no-trial", "--store", store)[1]["fs.store"]["status"] == "ok"
     store.chmod(0o755)
