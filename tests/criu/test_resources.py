@@ -308,7 +308,7 @@ def limited(module_bench, disk):
     return captured(module_bench, disk, "limited", engine)[:2]
 
 
-@pytest.mark.parametrize("fault", [None, "wake.budget=kill"], ids=["", "broken behind the gate"])
+@pytest.mark.parametrize("fault", [None, "wake.digests-start=kill"], ids=["", "broken behind the gate"])
 def test_a_limit_too_small_is_told_before_any_work(bench, limited, groups, fault):
     store, engine = limited
     if fault and not bench.programs.has_faults():
