@@ -88,7 +88,7 @@ static void check_whole(const char *path)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct archive_talk talk = {NULL};
+	const struct archive_talk talk = {.stop = NULL};
 	struct import_result result;
 	struct snap_error err = {0};
 	char path[96];

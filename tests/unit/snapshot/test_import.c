@@ -118,7 +118,7 @@ static void test_with_locks_the_lease_is_free_while_members_come(void **state)
 
 static void test_padding_that_does_not_come_is_not_waited_for(void **state)
 {
-	struct archive_talk talk = {NULL};
+	struct archive_talk talk = {.stop = NULL};
 	struct import_result result;
 	struct bench b;
 
