@@ -85,3 +85,12 @@ def checkpoint(pid):
     assert call("Lock", pid) == 0
     assert call("Checkpoint", pid) == 0
     assert state(pid) == CHECKPOINTED
+
+
+def criu(verb, images, *args):
+    """criu's exit status and the log it wrote"""
+    lib = PREFIX / "usr/lib/x86_64-linux-gnu"
+    command = [PREFIX / "usr/libexec/ld-criu.so", "--library-path", lib, PREFIX / "usr/sbin/criu",
+               verb, "-D", images, "-o", f"{verb}.log", "-v4", *args]
+    status = subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
+    return status, (images / f"{verb}.log").read_text(errors="replace")

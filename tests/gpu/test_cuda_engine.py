@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine of the GPU tests over the fake libcuda: its sums tell what is lost."""
 
+import ctypes
 import os
 import pathlib
 import signal
@@ -12,7 +13,9 @@ import urllib.request
 
 import pytest
 
-from fakes import BUILD, FAKE, call, cuda, lock_args
+from fakes import BUILD, FAKE, PREFIX, call, criu, cuda, lock_args
+
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def free_port():
@@ -22,11 +25,12 @@ def free_port():
 
 
 class Engine:
-    def __init__(self, *options, **env):
+    def __init__(self, *options, stdio=None, **env):
         self.port = free_port()
         self.process = subprocess.Popen(
             [BUILD / "tests/fixtures/cuda_engine", "--port", str(self.port), *map(str, options)],
-            start_new_session=True, env=os.environ | {"LD_LIBRARY_PATH": str(FAKE)} | env)
+            stdin=stdio, stdout=stdio, stderr=stdio, start_new_session=True,
+            env=os.environ | {"LD_LIBRARY_PATH": str(FAKE)} | env)
         for _ in range(600):
             assert self.process.poll() is None, "the engine has ended"
             try:
@@ -200,3 +204,31 @@ def test_busy_device_refuses_a_lock_with_a_limit(engine):
     assert one.get("/sum") == total
     assert call("Lock", one.pids[0]) == 0
     assert call("Unlock", one.pids[0]) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="criu dump needs root")
+@pytest.mark.skipif(not (PREFIX / "usr/sbin/criu").exists(), reason="no CRIU in the prefix")
+def test_tree_goes_through_criu(engine, tmp_path):
+    """all kinds of memory, two processes, a graph that runs"""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    with open(os.devnull, "r+b") as null:
+        one = engine("--device-mib", 4, "--zero-mib", 1, "--vmm-mib", 4, "--pinned-mib", 2, "--graph",
+                     "--children", 1, stdio=null)
+    total, rounds = one.get("/sum"), wait_rounds(one, 1)
+    one.walk("Lock", "Checkpoint")
+    status, log = criu("dump", tmp_path, "-t", str(one.pids[0]))
+    assert status == 0, log[-3000:]
+    one.process.wait(10)
+    # a dead child would keep its id from being given again
+    os.waitpid(one.pids[1], 0)
+    status, log = criu("restore", tmp_path, "-d")
+    assert status == 0, log[-3000:]
+    try:
+        one.walk("Restore", "Unlock")
+        assert one.get("/sum") == total
+        wait_rounds(one, rounds + 5)
+    finally:
+        os.kill(one.pids[0], signal.SIGKILL)
+        for pid in one.pids:
+            os.waitpid(pid, 0)

@@ -12,7 +12,8 @@ import time
 import pytest
 
 from fakes import (BUILD, CHECKPOINTED, FAILED, FAKE, HOST, LOCKED, MIB, PREFIX, RUNNING, UUID_A,
-                   UUID_B, Target, call, checkpoint, cuda, lock_args, restore_args, rss_mib, state)
+                   UUID_B, Target, call, checkpoint, criu, cuda,
+                   lock_args, restore_args, rss_mib, state)
 
 
 @pytest.fixture
@@ -240,15 +241,6 @@ def test_trace_has_each_call(target, tmp_path, monkeypatch):
     lines = [line.split()[1:] for line in (tmp_path / "trace").read_text().splitlines()]
     assert lines == [[str(os.getpid()), str(target.pid), "cuCheckpointProcessLock", result]
                      for result in ("0", "401")]
-
-
-def criu(verb, images, *args):
-    """criu's exit status and the log it wrote"""
-    lib = PREFIX / "usr/lib/x86_64-linux-gnu"
-    command = [PREFIX / "usr/libexec/ld-criu.so", "--library-path", lib, PREFIX / "usr/sbin/criu",
-               verb, "-D", images, "-o", f"{verb}.log", "-v4", *args]
-    status = subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
-    return status, (images / f"{verb}.log").read_text(errors="replace")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="criu dump needs root")
