@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from fakes import (FAKE, HOST, LOCKED, MIB, UUID_A, UUID_B, Target, call, cuda, restore_args, state)
+from fakes import (FAKE, HOST, LOCKED, MIB, UUID_A, UUID_B, Target, call, cuda, let_self_run,
+                   restore_args, state)
 
 u64 = ctypes.c_uint64
 made = ctypes.c_void_p
@@ -24,6 +25,12 @@ def context():
     assert cuda.cuInit(0) == 0
     assert cuda.cuCtxCreate_v2(ctypes.byref(one), 0, 0) == 0
     return one
+
+
+@pytest.fixture(autouse=True)
+def running():
+    yield
+    let_self_run()
 
 
 def alloc(size):
@@ -114,7 +121,7 @@ print(c.cuCheckpointProcessLock(os.getpid(), None), c.cuCheckpointProcessCheckpo
       c.cuCheckpointProcessUnlock(os.getpid(), None), c.cuIpcCloseMemHandle(place))
 print(c.cuCheckpointProcessLock(os.getpid(), None), c.cuCheckpointProcessCheckpoint(os.getpid(), None))
 """
-    got = subprocess.check_output([sys.executable, "-c", importer], text=True, timeout=60)
+    got = subprocess.check_output([sys.executable, "-c", importer], text=True, timeout=20)
     assert got.splitlines() == ["0", "0 seen by both", "0 801 0 0", "0 0"]
     pid = os.getpid()
     assert call("Lock", pid) == 0
