@@ -28,10 +28,10 @@ def folder_of_a_machine(tmp_path, monkeypatch):
     assert nvml.nvmlShutdown() == 0
 
 
-def describe(tmp_path, monkeypatch, uuid, free):
+def describe(tmp_path, monkeypatch, uuid, free, more=""):
     path = tmp_path / f"host-{uuid}-{free}"
     path.write_text(HOST.format(driver="580.159.04", uuid=uuid, name="H100", free=free) +
-                    f"state={tmp_path / 'state'}\n")
+                    f"state={tmp_path / 'state'}\n" + more)
     monkeypatch.setenv("FAKECUDA_HOST", str(path))
 
 
@@ -91,3 +91,18 @@ def test_migrated_process_takes_of_the_new_gpu(folder, tmp_path, monkeypatch):
     assert nvml.nvmlShutdown() == 0 and nvml.nvmlInit_v2() == 0
     assert free_mib() == FREE - MIB
     one.close()
+
+
+def test_context_takes_of_the_gpu_too(folder, tmp_path, monkeypatch):
+    describe(tmp_path, monkeypatch, UUID_A, FREE, "context_mib=10\n")
+    one = Target()
+    assert free_mib() == FREE - MIB - 10
+    assert one.ask("free") == str(FREE - MIB - 10)
+    checkpoint(one.pid)
+    two = Target(mib=FREE - MIB - 10)
+    # its memory would fit, with its context it does not
+    assert free_mib() == MIB
+    assert call("Restore", one.pid) == 2
+    one.close()
+    two.close()
+    assert free_mib() == FREE
