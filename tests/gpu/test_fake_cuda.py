@@ -299,3 +299,35 @@ def test_criu_refuses_the_handle_and_takes_the_checkpointed(tmp_path):
             pass
         process.poll()
         os.close(word_fd)
+
+
+SYS_POLL = 7  # x86-64, as the checkpoint calls
+
+
+def caller(name, pid, fault):
+    code = (f"import ctypes; c = ctypes.CDLL({str(FAKE / 'libcuda.so.1')!r}); c.cuInit(0);"
+            f"print('ready', flush=True); c.cuCheckpointProcess{name}({pid}, None)")
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
+                               env=os.environ | {"FAKECUDA_FAULT": fault})
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("name, then", [("Checkpoint", CHECKPOINTED), ("Restore", LOCKED)])
+def test_operation_goes_on_without_its_caller(target, name, then):
+    before = target.ask("sum")
+    assert call("Lock", target.pid) == 0
+    if name == "Restore":
+        assert call("Checkpoint", target.pid) == 0
+    gone = caller(name, target.pid, f"{name.lower()}:delay_ms=700")
+    # it has asked once it polls for the answer
+    for _ in range(200):
+        if pathlib.Path(f"/proc/{gone.pid}/syscall").read_text().startswith(f"{SYS_POLL} "):
+            break
+        time.sleep(0.01)
+    gone.kill()
+    gone.communicate()
+    assert state(target.pid) == then
+    for rest in ["Restore", "Unlock"] if then == CHECKPOINTED else ["Unlock"]:
+        assert call(rest, target.pid) == 0
+    assert target.ask("sum") == before
