@@ -223,9 +223,9 @@ def capture_argv(context, store, more):
             *more, *case.snapinit_options, "--", *case.argv]
 
 
-def capture_store(context):
+def capture_store(context, options):
     store = os.path.join(context.new_folder("store"), "snapshot")
-    box = SnapinitBox(context.new_folder("capture"), capture_argv(context, store, []),
+    box = SnapinitBox(context.new_folder("capture"), capture_argv(context, store, options),
                       dict(context.case.env))
     try:
         record = box.record("capture.done", "capture.failed", seconds=CAPTURE_LIMIT_S)
@@ -237,14 +237,18 @@ def capture_store(context):
 
 
 class Snapinit(Rival):
-    def __init__(self, context, name="snapinit", flags=()):
+    def __init__(self, context, name="snapinit", flags=(), capture=()):
         super().__init__(context)
         self.name = name
+        self.capture = capture
         self.flags = [word for pair in flags for word in pair]
         self.options = " ".join(["snapinit --snapshot", *self.flags])
+        if capture:
+            self.options += " of a capture with " + " ".join(capture)
 
     def prepare(self):
-        self.store = self.context.once("store", lambda: capture_store(self.context))
+        self.store = self.context.once(("store", self.capture),
+                                       lambda: capture_store(self.context, self.capture))
         self.bytes = memory.stored_bytes(self.store)
 
     def files(self):
@@ -333,13 +337,14 @@ def fill_configurations():
 
 
 def names():
-    return ["cold", "criu", "criu-lazy", "snapinit", *(name for name, _ in fill_configurations()),
+    return ["cold", "criu", "criu-lazy", "snapinit", "snapinit-none", *(name for name, _ in fill_configurations()),
             "floor"]
 
 
 def rivals_for(context, skeleton, offered, wanted):
     """Those wanted that this snapinit can run; the others are named on stderr."""
-    made = [Cold(context), CriuRestore(context), CriuLazy(context), Snapinit(context)]
+    made = [Cold(context), CriuRestore(context), CriuLazy(context), Snapinit(context),
+            Snapinit(context, "snapinit-none", capture=("--compress", "none"))]
     for name, flags in fill_configurations():
         if offered.offers_all(flags):
             made.append(Snapinit(context, name, flags))
