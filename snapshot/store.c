@@ -155,7 +155,8 @@ int store_open_generation(const struct store *store, const char *name, struct sn
 	int r;
 
 	if (!store_name_is_valid(name)) {
-		(void)snap_fail(err, SNAP_E_USAGE, 0, "'%.64s' is no generation's name", name);
+		(void)snap_fail(err, SNAP_E_USAGE, 0, "'%.64s' is no generation's name, like gen-1",
+				name);
 		return -EINVAL;
 	}
 	fd = openat(store->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
