@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cli/damage.h"
+#include "cli/gpu_report.h"
 #include "cli/host.h"
 #include "cli/image_groups.h"
 #include "cli/opened.h"
@@ -247,6 +248,7 @@ static void print_text(struct inspection *i, const struct inspect_options *optio
 		     m->unprivileged ? "unprivileged" : "privileged");
 	print_sizes(m);
 	print_listeners(m);
+	gpu_report_print(m, i->pages ? &i->pages->map : NULL);
 	if (m->ready)
 		(void)printf("ready        %s\n", m->ready);
 	(void)printf("oracle       %.200s\n", m->oracle_request ? m->oracle_request : "none");
@@ -323,6 +325,8 @@ static int print_json(const struct inspection *i, bool with_files, struct snap_e
 	(void)json_object_set_new(result, "user_namespace", json_boolean(i->in_user_namespace));
 	(void)json_object_set_new(result, "pages",
 				  i->pages ? pages_report_json(i->pages) : json_null());
+	(void)json_object_set_new(result, "gpu",
+				  gpu_report_json(m, i->pages ? &i->pages->map : NULL));
 	(void)json_object_set_new(result, "wake_forecast", forecast_json(i));
 	(void)json_object_set_new(result, "manifest", json_loadb(text, size, 0, NULL));
 	return output_json(result, err);

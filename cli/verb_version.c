@@ -43,7 +43,7 @@ static const char *features(char buf[FEATURES_MAX])
 						 verb->name);
 	}
 	if (used < FEATURES_MAX)
-		(void)snprintf(buf + used, FEATURES_MAX - used, "-gpu");
+		(void)snprintf(buf + used, FEATURES_MAX - used, "+gpu");
 	return buf;
 }
 

@@ -295,7 +295,10 @@ static int refuse(const struct capture *c, const struct audit_report *report,
 /* the kernel kills whom it likes where it runs out in the middle: asked while all still run */
 static int check_memory(struct capture *c, struct snap_error *err)
 {
-	struct room_load load = {.store_is_memory = store_is_memory(&c->store)};
+	struct room_load load = {
+		.store_is_memory = store_is_memory(&c->store),
+		.device_bytes = capture_gpu_device_bytes(&c->gpu),
+	};
 	snap_cleanup_close int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	uint64_t limit, available, left;
 	struct task_tree tree = {0};

@@ -180,6 +180,16 @@ int capture_gpu_await(struct capture_gpu *gpu, pid_t root, uint64_t deadline_ns,
 	return r == 0 ? note_library(manifest, gpu->library, err) : r;
 }
 
+/* what is in use on the GPUs, by whomever */
+uint64_t capture_gpu_device_bytes(const struct capture_gpu *gpu)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; gpu->host && i < gpu->host->n; i++)
+		bytes += gpu->host->devices[i].memory_bytes - gpu->host->devices[i].free_bytes;
+	return bytes;
+}
+
 int capture_gpu_lock(struct capture_gpu *gpu, pid_t root, uint32_t timeout_ms,
 		     const struct recovery_journal *journal, struct snap_error *err)
 {

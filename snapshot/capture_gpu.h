@@ -38,6 +38,9 @@ int capture_gpu_start(struct capture_gpu *gpu, pid_t root, struct manifest_gpu *
 int capture_gpu_await(struct capture_gpu *gpu, pid_t root, uint64_t deadline_ns,
 		      struct snap_error *err);
 
+/* how much the checkpoint will put into the processes, at most; 0: none, or not known */
+uint64_t capture_gpu_device_bytes(const struct capture_gpu *gpu);
+
 /*
  * The tree runs: find its CUDA processes, note them in the journal, lock them all. -EBUSY: one has
  * work that does not end within timeout_ms. capture_gpu_unlock() takes it back, in group-stop.

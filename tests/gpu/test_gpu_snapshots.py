@@ -96,6 +96,20 @@ def test_device_memory_is_in_the_page_files_without_its_zeros(gpu):
     assert len(made["gpu"]["devices"]) == 1
 
 
+def test_inspect_tells_device_memory_and_where_it_was(gpu):
+    engine = cuda_engine(gpu.programs, "--device-mib", 128, "--zero-mib", 96)
+    store, _ = gpu.captured(engine)
+    told = json.loads(gpu.snapctl("inspect", "--json", store, check=True).stdout)
+    share, = told["gpu"]["processes"]
+    assert 128 * MIB <= share["device_bytes"] < 130 * MIB
+    # 2 MiB besides: a huge page of a mapping beside
+    assert 96 * MIB <= share["zero_bytes"] <= 98 * MIB
+    assert 32 * MIB <= share["stored_bytes"] <= 34 * MIB
+    assert 0 < share["host_bytes"] < 32 * MIB
+    lines = gpu.snapctl("inspect", store, check=True).stdout
+    assert "NVIDIA H100 80GB HBM3 (9.0)" in lines and "of device memory, 96.0 MiB of it zero" in lines
+
+
 def test_two_gibibytes(gpu):
     available = int(next(line for line in read_text("/proc/meminfo").splitlines()
                          if line.startswith("MemAvailable:")).split()[1]) << 10
