@@ -80,6 +80,7 @@ def test_generation_after_generation(bench, engine, setting):
     Boot, capture, wake, capture, wake, capture, wake. In setting A CRIU wakes the engine in a time
     namespace, where its clocks go on from where they were: not back, and not on by the pause.
     """
+    engine = engines.with_argv(engine, ("--clocks",))
     rights = {"caps": oci.possible(oci.SETTINGS[setting][0])}
     store = bench.workplace.store()
     answer = before = None
