@@ -3,25 +3,18 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
-#include "common/fd.h"
-#include "snapshot/trusted.h"
-
-/* what cuGetProcAddress_v2 looks up, by the name of the function's newest form at that version */
-struct symbol {
-	const char *name;
-	size_t offset; /* of the pointer in struct gpu_driver */
-};
+#include "snapshot/gpu/vendor_library.h"
 
 #define AT(member) offsetof(struct gpu_driver, member)
 
-static const struct symbol symbols[] = {
+/* looked up with cuGetProcAddress_v2: the newest form that the function had at that version */
+static const struct vendor_symbol symbols[] = {
 	{"cuInit", AT(init)},
 	{"cuGetErrorName", AT(get_error_name)},
 	{"cuCheckpointProcessGetRestoreThreadId", AT(get_restore_thread)},
@@ -42,31 +35,14 @@ typedef int (*get_version_fn)(int *ret);
 typedef int (*get_proc_address_fn)(const char *symbol, void **ret, int version, uint64_t flags,
 				   int *ret_status);
 
-/* ISO C has no cast from an object pointer to a function pointer; POSIX has both of one size */
-static void set_pointer(void *place, const void *value)
-{
-	_Static_assert(sizeof(value) == sizeof(get_version_fn), "pointers of one size");
-	memcpy(place, &value, sizeof(value));
-}
-
-/* whoever can write the library decides what runs in us */
-static int check_library(const char *path, struct snap_error *err)
-{
-	snap_cleanup_close int fd = open(path, O_PATH | O_CLOEXEC);
-
-	if (fd < 0)
-		return snap_fail(err, SNAP_E_GPU, errno, "cannot open '%s'", path);
-	return trusted_check_fd(fd, path, err);
-}
-
 static int look_up(struct gpu_driver *driver, const char *path, struct snap_error *err)
 {
 	get_proc_address_fn get_proc_address;
 	get_version_fn get_version;
 	int result;
 
-	set_pointer(&get_version, dlsym(driver->library, "cuDriverGetVersion"));
-	set_pointer(&get_proc_address, dlsym(driver->library, "cuGetProcAddress_v2"));
+	vendor_library_set(&get_version, 0, dlsym(driver->library, "cuDriverGetVersion"));
+	vendor_library_set(&get_proc_address, 0, dlsym(driver->library, "cuGetProcAddress_v2"));
 	if (!get_version || !get_proc_address)
 		return snap_fail_plain(err, SNAP_E_GPU, ENOSYS,
 				       "'%s' is no CUDA driver of 12 or later", path);
@@ -88,7 +64,7 @@ static int look_up(struct gpu_driver *driver, const char *path, struct snap_erro
 		if (result != GPU_RESULT_OK || !address)
 			return snap_fail_plain(err, SNAP_E_GPU, ENOSYS, "'%s' has no %s", path,
 					       symbols[i].name);
-		set_pointer((char *)driver + symbols[i].offset, address);
+		vendor_library_set(driver, symbols[i].offset, address);
 	}
 	return 0;
 }
@@ -96,14 +72,11 @@ static int look_up(struct gpu_driver *driver, const char *path, struct snap_erro
 int gpu_driver_open(const char *path, struct gpu_driver *ret, struct snap_error *err)
 {
 	struct gpu_driver driver = {0};
-	int r = check_library(path, err);
+	int r = vendor_library_load(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE, &driver.library,
+				    err);
 
 	if (r < 0)
 		return r;
-	driver.library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-	if (!driver.library)
-		return snap_fail_plain(err, SNAP_E_GPU, ELIBACC, "cannot load '%s': %s", path,
-				       dlerror());
 	r = look_up(&driver, path, err);
 	if (r < 0) {
 		gpu_driver_close(&driver);

@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "common/fd.h"
-#include "snapshot/trusted.h"
+#include "snapshot/gpu/vendor_library.h"
 
 #define NVML_NAME	     "libnvidia-ml.so.1"
 #define NVML_OK		     0
@@ -48,14 +46,9 @@ struct nvml {
 	int (*compute)(nvml_device device, int *ret_major, int *ret_minor);
 };
 
-struct symbol {
-	const char *name;
-	size_t offset; /* of the pointer in struct nvml */
-};
-
 #define AT(member) offsetof(struct nvml, member)
 
-static const struct symbol symbols[] = {
+static const struct vendor_symbol symbols[] = {
 	{"nvmlInitWithFlags", AT(init)},
 	{"nvmlShutdown", AT(shutdown)},
 	{"nvmlErrorString", AT(error_string)},
@@ -78,7 +71,6 @@ static void nvml_close(struct nvml *nvml)
 
 static int open_beside(const char *libcuda, struct nvml *ret, struct snap_error *err)
 {
-	snap_cleanup_close int fd = FD_NONE;
 	const char *slash = strrchr(libcuda, '/');
 	char path[PATH_MAX];
 	int n, r;
@@ -87,16 +79,9 @@ static int open_beside(const char *libcuda, struct nvml *ret, struct snap_error 
 		     NVML_NAME);
 	if (n < 0 || (size_t)n >= sizeof(path))
 		return snap_fail(err, SNAP_E_GPU, ENAMETOOLONG, "cannot look for %s", NVML_NAME);
-	fd = open(path, O_PATH | O_CLOEXEC);
-	if (fd < 0)
-		return snap_fail(err, SNAP_E_GPU, errno, "cannot open '%s'", path);
-	r = trusted_check_fd(fd, path, err);
+	r = vendor_library_load(path, RTLD_NOW | RTLD_LOCAL, &ret->library, err);
 	if (r < 0)
 		return r;
-	ret->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (!ret->library)
-		return snap_fail_plain(err, SNAP_E_GPU, ELIBACC, "cannot load '%s': %s", path,
-				       dlerror());
 	for (size_t i = 0; i < ARRAY_LEN(symbols); i++) {
 		void *address = dlsym(ret->library, symbols[i].name);
 
@@ -105,7 +90,7 @@ static int open_beside(const char *libcuda, struct nvml *ret, struct snap_error 
 			return snap_fail_plain(err, SNAP_E_GPU, ENOSYS, "'%s' has no %s", path,
 					       symbols[i].name);
 		}
-		memcpy((char *)ret + symbols[i].offset, &address, sizeof(address));
+		vendor_library_set(ret, symbols[i].offset, address);
 	}
 	return 0;
 }

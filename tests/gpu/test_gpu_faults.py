@@ -5,12 +5,13 @@ cold; the reason is told in one line, and no process stays locked.
 """
 
 import os
+import shutil
 import signal
 
 import pytest
 
 from lib.starts import read_text, wait_until
-from test_gpu_snapshots import cuda_engine, gpu  # noqa: F401
+from test_gpu_snapshots import cuda_engine, gpu, library_path  # noqa: F401
 
 TWO = ("--device-mib", 16, "--children", 1, "--sync-loop")
 FAULT = "FAKECUDA_FAULT"
@@ -82,6 +83,21 @@ def test_at_a_wake(gpu, fault, reason):  # noqa: F811
         assert len(start.records("boot.cold")) == 1
         settled(start)
         assert len(start.engine_roots()) == 1
+
+
+def test_driver_that_others_may_write_is_not_loaded(gpu):  # noqa: F811
+    """Who can change it would run in the worker: the engine's device stays a reason to refuse."""
+    folder = os.path.join(gpu.workplace.folder("writable"), "lib")
+    shutil.copytree(library_path(gpu.programs), folder,
+                    ignore=lambda _, names: [name for name in names if ".so." not in name])
+    os.chmod(os.path.join(folder, "libcuda.so.1"), 0o757)
+    engine = cuda_engine(gpu.programs, *TWO)
+    with gpu.start(gpu.workplace.store(), engine, capture="first-boot",
+                   env={"LD_LIBRARY_PATH": folder}) as start:
+        record = start.wait_record("capture.failed", "capture.done")
+        assert record["event"] == "capture.failed" and record["code"] == "unsnapshotable"
+        assert "others may write to it" in record["msg"]
+        assert start.wait_http(engine.port, "/check") == b"PASS\n"
 
 
 CAPTURE_POINTS = ("gpu-start", "locked-first", "locked-next", "freeze", "checkpointed-first",

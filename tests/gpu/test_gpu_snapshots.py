@@ -3,6 +3,7 @@
 
 import json
 import os
+import subprocess
 
 import pytest
 
@@ -10,6 +11,7 @@ from lib import engines
 from lib.starts import read_text
 
 MIB = 1 << 20
+USER = 1000
 PORT = 8140
 HUGE_HEAD_ROOM = 6 << 30  # a test of 2 GiB needs it thrice: device, copy, page cache
 
@@ -121,6 +123,25 @@ def test_two_gibibytes(gpu):
     # memory is slow here when it is touched for the first time
     with gpu.start(store, engine, extra=("--wake-timeout", "120s")) as start:
         assert_wakes(start, engine, answer)
+
+
+def test_unprivileged_user(place, programs):
+    """snapctl makes a user namespace, in which the driver's files belong to nobody it knows."""
+    env = {**os.environ, "LD_LIBRARY_PATH": library_path(programs)}
+    command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    done = subprocess.run([*command, "unshare", "-Ur", programs.snapctl, "version"], env=env,
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no user namespace, or user {USER} cannot reach {programs.snapctl}: {done.stderr}")
+    engine = cuda_engine(programs, "--device-mib", 32)
+    store = os.path.join(place.store(uid=USER), "made")
+    done = subprocess.run([*command, programs.snapctl, "create", "--criu", programs.criu, "--output",
+                           store, "--ready", engine.ready, "--oracle", engine.oracle, "--",
+                           *engine.argv], env=env, cwd="/", capture_output=True, text=True,
+                          check=False, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("verified")
+    assert manifest(store)["gpu"]["processes"]
 
 
 def test_a_child_that_keeps_the_device_is_named_and_the_engine_serves_on(gpu):
