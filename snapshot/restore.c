@@ -42,6 +42,7 @@ struct restore {
 	struct carried_made made;
 	struct page_map pages;
 	struct restore_gpu gpu;
+	char **environment; /* as it was when we started: the driver gets another */
 	uint64_t deadline_ns;
 	/* the digest thread */
 	pthread_t thread;
@@ -92,6 +93,14 @@ static int step_gpu_gate(void *context, struct snap_error *err)
 
 	return gate_check_gpus(&c->m, &c->config->accept, &reasons) == 0 ? 0
 									 : refuse(&reasons, err);
+}
+
+/* the driver takes long to start: beside all that comes before its turn */
+static int step_gpu_start(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+
+	return restore_gpu_start(&c->gpu, &c->m.gpu, err);
 }
 
 /* CRIU starts before the host is looked at, and is ready when the gate is through */
@@ -163,21 +172,13 @@ static int step_gate(void *context, struct snap_error *err)
 
 	if (r < 0)
 		return r;
-	r = identity_take(c->config->engine.argv, environ, engine_adapter_name(&c->engine),
+	r = identity_take(c->config->engine.argv, c->environment, engine_adapter_name(&c->engine),
 			  c->m.identity.env_salt, &want, err);
 	if (r < 0)
 		return r;
 	r = gate_check(&c->m, &want, &c->here, c->gen_fd, &c->config->accept, &reasons);
 	identity_done(&want);
 	return r == 0 ? 0 : refuse(&reasons, err);
-}
-
-/* the driver takes long to start: beside all that comes before its turn */
-static int step_gpu_start(void *context, struct snap_error *err)
-{
-	struct restore *c = context;
-
-	return restore_gpu_start(&c->gpu, &c->m.gpu, err);
 }
 
 uint64_t restore_budget_ms(const struct manifest *m)
@@ -455,10 +456,10 @@ static const struct step restore_steps[] = {
 	{"open", step_open, NULL},
 	{"budget", step_budget, NULL},
 	{"gpu-gate", step_gpu_gate, NULL},
+	{"gpu-start", step_gpu_start, NULL},
 	{"criu-start", step_criu_start, undo_criu_start},
 	{"host", step_host, NULL},
 	{"gate", step_gate, NULL},
-	{"gpu-start", step_gpu_start, NULL},
 	{"digests-start", step_digests_start, undo_digests_start},
 	{"pages", step_pages, NULL},
 	{"files", step_files, undo_files},
@@ -471,6 +472,20 @@ static const struct step restore_steps[] = {
 	{"resume", step_resume, NULL},
 	{"answer", step_answer, NULL},
 };
+
+/* the strings stay where they are when variables are unset */
+static char **copy_environment(void)
+{
+	size_t n = 0;
+	char **copy;
+
+	while (environ[n])
+		n++;
+	copy = calloc(n + 1, sizeof(*copy));
+	if (copy)
+		memcpy(copy, environ, n * sizeof(*copy));
+	return copy;
+}
 
 int restore_run(const struct restore_config *config, struct restore_result *ret,
 		struct snap_error *err)
@@ -488,6 +503,9 @@ int restore_run(const struct restore_config *config, struct restore_result *ret,
 
 	*ret = (struct restore_result){0};
 	manifest_init(&c.m);
+	c.environment = copy_environment();
+	if (!c.environment)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	r = steps_run("wake", restore_steps, ARRAY_LEN(restore_steps), &c, &ret->times, err);
 	ret->snapshot_bytes = c.m.snapshot_bytes;
 	ret->cold_boot_ms = c.m.cold_boot_ms;
@@ -498,6 +516,7 @@ int restore_run(const struct restore_config *config, struct restore_result *ret,
 	carried_made_done(&c.made);
 	page_map_done(&c.pages);
 	restore_gpu_done(&c.gpu);
+	free(c.environment);
 	fingerprint_done(&c.here);
 	kdat_done(&c.kdat);
 	c.gen_fd = fd_close(c.gen_fd);

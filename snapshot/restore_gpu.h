@@ -22,8 +22,8 @@ struct restore_gpu {
 };
 
 /*
- * Load the driver and start it in the background. Changes the environment of this process: what
- * compares that with the snapshot's comes before.
+ * Load the driver and start it in the background. Changes the environment of this process: who
+ * compares that with the snapshot's takes a copy before.
  */
 int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
 		      struct snap_error *err);

@@ -43,7 +43,7 @@ FOREIGN = {
 class Place:
     """A snapshot made on a host of one GPU, and starts on hosts of other descriptions."""
 
-    def __init__(self, bench, gpus, *options):
+    def __init__(self, bench, gpus, *options, env=None):
         self.bench = bench
         folder = bench.workplace.folder("gpu-host")
         self.library = os.path.join(folder, "lib")
@@ -54,7 +54,8 @@ class Place:
         os.mkdir(self.library)
         for name in ("libcuda.so.1", "libnvidia-ml.so.1"):
             shutil.copy2(os.path.join(library_path(bench.programs), name), self.library)
-        self.env = {"LD_LIBRARY_PATH": self.library, "FAKECUDA_HOST": self.description}
+        self.env = {"LD_LIBRARY_PATH": self.library, "FAKECUDA_HOST": self.description,
+                    **(env or {})}
         self.describe(gpus)
         self.engine = cuda_engine(bench.programs, "--device-mib", 256, *options)
         self.store, self.answer = bench.captured(self.engine, env=self.env)
@@ -149,6 +150,18 @@ def test_same_gpus_with_other_uuids_are_paired(place_of_one):
     place_of_one.describe(host(one(B)))
     with place_of_one.start() as start:
         assert_wakes(start, place_of_one.engine, place_of_one.answer)
+
+
+def test_visible_devices_are_part_of_the_environment_and_no_hindrance(module_bench):
+    """The worker looks at all GPUs whatever the engine may see, and compares what the engine was given."""
+    place = Place(module_bench, host(one(), one(B, pci="0000:00:05.0")),
+                  env={"CUDA_VISIBLE_DEVICES": "0"})
+    place.describe(host(one("c" * 32), one("d" * 32, pci="0000:00:05.0")))
+    with place.start() as start:
+        assert_wakes(start, place.engine, place.answer)
+    with place.start(env={"CUDA_VISIBLE_DEVICES": "0,1"}) as start:
+        record = start.wait_record("wake.refused", "wake.done", "wake.failed")
+        assert record["event"] == "wake.refused" and "CUDA_VISIBLE_DEVICES" in record["msg"]
 
 
 def test_order_of_different_gpus_must_be_the_same(module_bench):
