@@ -403,8 +403,13 @@ static int mend_gpu(const char *library, struct manifest_gpu *gpu, struct snap_e
 	r = gpu_driver_start(&driver, err);
 	if (r == 0)
 		r = gpu_driver_wait(&driver, deadline_after_ms(GPU_START_MS), err);
-	if (r == 0)
+	if (r == 0) {
 		r = gpu_checkpoint_mend(&checkpoint, err);
+		/* it will be killed, and it may have its devices open */
+		if (r < 0)
+			(void)gpu_checkpoint_put_away(&checkpoint,
+						      deadline_after_ms(GPU_PUT_AWAY_MS), NULL);
+	}
 	gpu_driver_close(&driver);
 	return r;
 }

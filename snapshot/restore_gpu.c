@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "snapshot/gpu/gpu_host.h"
 
 int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
@@ -90,8 +91,9 @@ void restore_gpu_undo(struct restore_gpu *gpu)
 	/* it may run already: the step after ours continues it */
 	gpu->checkpoint.stopped = false;
 	if (gpu->touched)
-		gpu_checkpoint_put_away(&gpu->checkpoint);
-	gpu->touched = false;
+		gpu->touched =
+			gpu_checkpoint_put_away(&gpu->checkpoint,
+						deadline_after_ms(GPU_PUT_AWAY_MS), NULL) < 0;
 }
 
 void restore_gpu_done(struct restore_gpu *gpu)

@@ -31,7 +31,7 @@ int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
 /* the tree is in group-stop, its memory complete; it stays stopped, unlocked */
 int restore_gpu_run(struct restore_gpu *gpu, uint64_t deadline_ns, struct snap_error *err);
 
-/* the tree is about to be killed: see gpu_checkpoint_put_away() */
+/* the tree is about to be killed: see gpu_checkpoint_put_away(); touched if it did not work */
 void restore_gpu_undo(struct restore_gpu *gpu);
 
 void restore_gpu_done(struct restore_gpu *gpu); /* idempotent */

@@ -21,6 +21,11 @@
 #define PUT_AWAY_MS	2000U
 #define LOCK_SLACK_MS	2000U
 
+static uint64_t limited(const struct gpu_checkpoint *gpu, uint64_t deadline_ns)
+{
+	return gpu->end_ns > 0 && gpu->end_ns < deadline_ns ? gpu->end_ns : deadline_ns;
+}
+
 static struct gpu_call call_of(const struct gpu_checkpoint *gpu, size_t i,
 			       enum gpu_operation operation, struct restore_threads *threads)
 {
@@ -30,7 +35,8 @@ static struct gpu_call call_of(const struct gpu_checkpoint *gpu, size_t i,
 		.driver = gpu->driver,
 		.operation = operation,
 		.pid = gpu->manifest->processes[i].pid,
-		.deadline_ns = deadline_after_ms(CALL_MS + (bytes >> 30) * COPY_MS_PER_GIB),
+		.deadline_ns =
+			limited(gpu, deadline_after_ms(CALL_MS + (bytes >> 30) * COPY_MS_PER_GIB)),
 		.threads = threads,
 	};
 }
@@ -43,7 +49,7 @@ static enum gpu_state state_of(const struct gpu_checkpoint *gpu, size_t i,
 	enum gpu_state state = GPU_STATE_FAILED;
 	int r;
 
-	call.deadline_ns = deadline_after_ms(STATE_MS);
+	call.deadline_ns = limited(gpu, deadline_after_ms(STATE_MS));
 	r = gpu_call(&call, &state, err);
 	if (r == 0 && state == GPU_STATE_FAILED)
 		(void)snap_fail_plain(err, SNAP_E_GPU, EIO,
@@ -285,7 +291,7 @@ static void lock_and_stop(struct gpu_checkpoint *gpu)
 		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_LOCK, &threads);
 
 		call.lock_timeout_ms = PUT_AWAY_MS;
-		call.deadline_ns = deadline_after_ms(PUT_AWAY_MS + LOCK_SLACK_MS);
+		call.deadline_ns = limited(gpu, deadline_after_ms(PUT_AWAY_MS + LOCK_SLACK_MS));
 		if (state_of(gpu, i, &threads, NULL) == GPU_STATE_RUNNING)
 			(void)gpu_call(&call, NULL, NULL);
 	}
@@ -295,18 +301,37 @@ static void lock_and_stop(struct gpu_checkpoint *gpu)
 	gpu->stopped = true;
 }
 
-void gpu_checkpoint_put_away(struct gpu_checkpoint *gpu)
+static int put_one_away(struct gpu_checkpoint *gpu, size_t i, struct restore_threads *threads,
+			struct snap_error *err)
+{
+	struct gpu_call call = call_of(gpu, i, GPU_OPERATION_CHECKPOINT, threads);
+	enum gpu_state state = state_of(gpu, i, threads, err);
+
+	if (state == GPU_STATE_CHECKPOINTED)
+		return 0;
+	if (state == GPU_STATE_LOCKED)
+		return gpu_call(&call, NULL, err);
+	if (state == GPU_STATE_RUNNING)
+		return snap_fail_plain(err, SNAP_E_GPU, EBUSY,
+				       "the CUDA driver does not lock process %d", (int)call.pid);
+	return -EIO;
+}
+
+int gpu_checkpoint_put_away(struct gpu_checkpoint *gpu, uint64_t deadline_ns,
+			    struct snap_error *err)
 {
 	struct restore_threads threads;
+	int first;
 
+	gpu->end_ns = deadline_ns;
 	lock_and_stop(gpu);
-	if (run_threads(gpu, &threads, NULL) < 0)
-		return;
+	first = run_threads(gpu, &threads, err);
+	if (first < 0)
+		return first;
 	for (size_t i = 0; i < gpu->manifest->n_processes; i++) {
-		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_CHECKPOINT, &threads);
+		int r = put_one_away(gpu, i, &threads, first < 0 ? NULL : err);
 
-		if (state_of(gpu, i, &threads, NULL) == GPU_STATE_LOCKED)
-			(void)gpu_call(&call, NULL, NULL);
+		first = first < 0 ? first : r;
 	}
-	(void)restore_threads_stop(&threads, NULL);
+	return stop_threads(&threads, first, err);
 }

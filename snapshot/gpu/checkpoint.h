@@ -22,14 +22,17 @@
 #include "snapshot/gpu/driver.h"
 #include "snapshot/manifest.h"
 
+#define GPU_PUT_AWAY_MS 10000U /* see gpu_checkpoint_put_away() */
+
 struct gpu_checkpoint {
 	const struct gpu_driver *driver;
 	struct manifest_gpu *manifest; /* not ours; the processes, and where staging is noted */
 	uint64_t take_deadline_ns;     /* for gpu_checkpoint_take() */
-	bool stopped;		       /* the tree is in group-stop; else it may be */
-	bool locked;		       /* all are, or more is done already */
-	bool checkpointed;	       /* all are */
-	bool unsure; /* a way back was not possible: some process is not what it was */
+	uint64_t end_ns;   /* no call lasts longer than this; 0: each has its own time */
+	bool stopped;	   /* the tree is in group-stop; else it may be */
+	bool locked;	   /* all are, or more is done already */
+	bool checkpointed; /* all are */
+	bool unsure;	   /* a way back was not possible: some process is not what it was */
 };
 
 /*
@@ -58,10 +61,11 @@ int gpu_checkpoint_unlock(struct gpu_checkpoint *gpu, struct snap_error *err);
 int gpu_checkpoint_mend(struct gpu_checkpoint *gpu, struct snap_error *err);
 
 /*
- * Before woken processes are killed: some drivers hang when one dies with its device open
- * (NVIDIA/cuda-checkpoint #53). From wherever they are to checkpointed and stopped, as far as it
- * goes.
+ * Before processes that were restored are killed: some drivers hang when one dies with its device
+ * open (NVIDIA/cuda-checkpoint #53). From wherever they are to checkpointed and stopped, as far as
+ * it goes until deadline_ns. 0: all are; else the first failure, with the others tried as well.
  */
-void gpu_checkpoint_put_away(struct gpu_checkpoint *gpu);
+int gpu_checkpoint_put_away(struct gpu_checkpoint *gpu, uint64_t deadline_ns,
+			    struct snap_error *err);
 
 #endif
