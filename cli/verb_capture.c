@@ -43,7 +43,8 @@ static bool is_over(const json_t *state)
 	/* a broken one is mended, and its engine tried, before it serves again */
 	(void)control_text(state, "state", text);
 	return strcmp(text, "mending") != 0 && strcmp(text, "recovering") != 0 &&
-	       strcmp(text, "probing") != 0 && strcmp(text, "cleaning") != 0;
+	       strcmp(text, "probing") != 0 && strcmp(text, "suspending") != 0 &&
+	       strcmp(text, "cleaning") != 0;
 }
 
 /* the last answer to "state", the caller's */

@@ -9,13 +9,21 @@
 #include "common/fd.h"
 
 static const char *const msg_names[] = {
-	[WORKER_MSG_NONE] = "none",	  [WORKER_MSG_BUDGET] = "budget",
-	[WORKER_MSG_REFUSED] = "refused", [WORKER_MSG_RESTORED] = "restored",
-	[WORKER_MSG_READY] = "ready",	  [WORKER_MSG_FREEZE] = "freeze",
-	[WORKER_MSG_KEEP] = "keep",	  [WORKER_MSG_KEPT] = "kept",
-	[WORKER_MSG_THAWED] = "thawed",	  [WORKER_MSG_DONE] = "done",
-	[WORKER_MSG_FAILED] = "failed",	  [WORKER_MSG_RESUME] = "resume",
-	[WORKER_MSG_GO] = "go",		  [WORKER_MSG_ENGINE_SAYS_READY] = "engine-says-ready",
+	[WORKER_MSG_NONE] = "none",
+	[WORKER_MSG_BUDGET] = "budget",
+	[WORKER_MSG_REFUSED] = "refused",
+	[WORKER_MSG_RESTORED] = "restored",
+	[WORKER_MSG_READY] = "ready",
+	[WORKER_MSG_FREEZE] = "freeze",
+	[WORKER_MSG_KEEP] = "keep",
+	[WORKER_MSG_KEPT] = "kept",
+	[WORKER_MSG_THAWED] = "thawed",
+	[WORKER_MSG_DONE] = "done",
+	[WORKER_MSG_FAILED] = "failed",
+	[WORKER_MSG_RESUME] = "resume",
+	[WORKER_MSG_GO] = "go",
+	[WORKER_MSG_GPU] = "gpu",
+	[WORKER_MSG_ENGINE_SAYS_READY] = "engine-says-ready",
 };
 
 _Static_assert(sizeof(msg_names) / sizeof(msg_names[0]) == WORKER_MSG_MAX_, "one name a message");

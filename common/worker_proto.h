@@ -7,12 +7,13 @@
  * worker's end is descriptor WORKER_FD_SOCKET; what does not fit a small struct (paths, the
  * engine's argv) is on the worker's command line. docs/formats/worker-protocol.md is normative.
  *
- * wake     BUDGET? → (REFUSED | FAILED | RESTORED ⇒ RESUME → READY → DONE)
+ * wake     BUDGET? → (REFUSED | FAILED | (GPU ⇒ GO)? → RESTORED ⇒ RESUME → READY → DONE)
  * capture  READY → FREEZE ⇒ GO → (KEEP ⇒ KEPT)? → THAWED → (DONE | FAILED); FAILED may come at any
  *          point
  * watch    READY | FAILED
  * probe    DONE | FAILED
  * recover  DONE | FAILED
+ * suspend  DONE | FAILED
  * (→ worker to PID 1, ⇒ PID 1 to worker)
  */
 
@@ -50,19 +51,22 @@ enum worker_kept {
 enum worker_msg_type {
 	WORKER_MSG_NONE,
 	/* worker to PID 1 */
-	WORKER_MSG_BUDGET,   /* value: milliseconds the whole attempt may last from now on */
-	WORKER_MSG_REFUSED,  /* the gate says no; text holds every reason */
+	WORKER_MSG_BUDGET,  /* value: milliseconds the whole attempt may last from now on */
+	WORKER_MSG_REFUSED, /* the gate says no; text holds every reason */
+	WORKER_MSG_GPU, /* the driver is about to open GPUs for the restored tree; wait for GO */
 	WORKER_MSG_RESTORED, /* pid: root of the restored tree, stopped, our child; wait for RESUME
 			      */
 	WORKER_MSG_READY,    /* the engine answers; value: milliseconds since the job began */
-	WORKER_MSG_FREEZE,   /* the tree is about to be stopped; wait for GO */
+	WORKER_MSG_FREEZE,   /* the tree is about to be stopped; value 1: it uses a GPU; wait for GO
+			      */
 	WORKER_MSG_KEEP,     /* memory is about to be dropped; with descriptors; wait for KEPT */
 	WORKER_MSG_THAWED,   /* the tree runs again, or is ended if the job said so (value 1) */
 	WORKER_MSG_DONE,     /* job finished; text: generation */
-	WORKER_MSG_FAILED,   /* job failed; code and text; value 1: the tree may be harmed */
+	WORKER_MSG_FAILED,   /* job failed; code and text; value 1: the tree may be harmed; wake:
+			      * it may have GPUs open */
 	/* PID 1 to worker */
 	WORKER_MSG_RESUME,	      /* pidfd is held: let the tree run */
-	WORKER_MSG_GO,		      /* signals are held back: stop the tree */
+	WORKER_MSG_GO,		      /* signals are held back: stop the tree; GPU is known */
 	WORKER_MSG_KEPT,	      /* the descriptors will outlive the worker: drop it */
 	WORKER_MSG_ENGINE_SAYS_READY, /* newline on the notify descriptor or READY=1 */
 	WORKER_MSG_MAX_,

@@ -32,6 +32,7 @@
 #define FROZEN_TERMINATE_MS 4000  /* without a grace: half of the least that platforms give */
 #define SWEEP_MS	    10000 /* a killed process that is not gone by then runs no more code */
 #define DRAIN_MS	    2000
+#define SUSPEND_MS	    12000 /* the worker gives up after 10 s by itself */
 
 /* --- common steps ----------------------------------------------------------------------------- */
 
@@ -178,21 +179,53 @@ static enum supervisor_state leave(struct supervisor *s)
 	return STATE_LEAVING;
 }
 
+static void log_gpu_open(const char *why)
+{
+	log_write(LOG_LEVEL_WARN, "gpu.open", NULL, 0,
+		  "processes are killed that may have a GPU open: %s", why);
+}
+
+static enum supervisor_state sweep_all(struct supervisor *s, enum supervisor_state state)
+{
+	s->ops->sweep(s->world, SWEEP_ALL);
+	s->deadline_ns = deadline_after_ms(SWEEP_MS);
+	return state;
+}
+
+/*
+ * Nothing below us is left, in the state given. Where a GPU's driver has restored the tree it is
+ * checkpointed first: some hang the machine when such a process dies with its device open. Not so
+ * a tree that is not whole, for no thread of it may run.
+ */
+static enum supervisor_state sweep_suspended(struct supervisor *s, enum supervisor_state state)
+{
+	bool suspends = s->gpu_restored && !s->ops->needs_recovery(s->world);
+	struct snap_error err = {.code = SNAP_OK};
+
+	s->gpu_restored = false;
+	if (!suspends)
+		return sweep_all(s, state);
+	s->ops->sweep(s->world, SWEEP_NOTHING);
+	if (s->ops->start_suspend(s->world, &err) < 0) {
+		log_gpu_open(err.msg);
+		return sweep_all(s, state);
+	}
+	s->after_suspend = state;
+	s->deadline_ns = deadline_after_ms(SUSPEND_MS);
+	return STATE_SUSPENDING;
+}
+
 static enum supervisor_state kill_all(struct supervisor *s, const char *why)
 {
 	log_write(LOG_LEVEL_WARN, "grace.over", NULL, 0, "%s: killing everything", why);
-	s->ops->sweep(s->world, SWEEP_ALL);
-	s->deadline_ns = deadline_after_ms(SWEEP_MS);
-	return STATE_KILLING;
+	return sweep_suspended(s, STATE_KILLING);
 }
 
 static enum supervisor_state clean(struct supervisor *s, bool boot_after)
 {
 	s->ops->kill_worker(s->world);
-	s->ops->sweep(s->world, SWEEP_ALL);
 	s->boot_after_clean = boot_after;
-	s->deadline_ns = deadline_after_ms(SWEEP_MS);
-	return STATE_CLEANING;
+	return sweep_suspended(s, STATE_CLEANING);
 }
 
 static enum supervisor_state clean_and_exit(struct supervisor *s, int status)
@@ -377,6 +410,7 @@ static enum supervisor_state boot(struct supervisor *s)
 	s->booted_ns = clock_now_ns();
 	s->asked_to_end_ns = 0;
 	s->cold_boot_ms = SUPERVISOR_BOOTS;
+	s->gpu_restored = false;
 	return capture ? begin_capture(s) : serve_watched(s);
 }
 
@@ -473,6 +507,15 @@ ACTION(act_budget)
 	return s->state;
 }
 
+/* told before the driver touches anything: a worker that dies in the middle could not tell */
+ACTION(act_wake_gpu)
+{
+	if (s->ops->answer(s->world, WORKER_MSG_GO, e->msg->id) == 0)
+		s->gpu_restored = true;
+	/* else nobody listens any more, and the news of its death is on its way */
+	return s->state;
+}
+
 /* failure is set: exactly one line, then what the user wants instead */
 static enum supervisor_state give_wake_up(struct supervisor *s, const char *event)
 {
@@ -498,6 +541,9 @@ ACTION(act_wake_failed)
 {
 	if (e)
 		take_message(&s->failure, e->msg);
+	/* it has closed them by itself */
+	if (e && e->msg->value == 0)
+		s->gpu_restored = false;
 	return give_wake_up(s, "wake.failed");
 }
 
@@ -742,6 +788,8 @@ ACTION(act_frozen_terminate)
 ACTION(act_freeze)
 {
 	if (s->ops->answer(s->world, WORKER_MSG_GO, e->msg->id) == 0) {
+		/* when it goes on, the driver will have restored it */
+		s->gpu_restored = s->gpu_restored || e->msg->value == 1;
 		/* the worker ends a dump that takes too long; this is for one that cannot */
 		shorten_deadline(s, FROZEN_SLACK_MS + (s->options->dump_timeout_ms
 							       ? s->options->dump_timeout_ms
@@ -775,6 +823,13 @@ static enum supervisor_state mend(struct supervisor *s)
 	return STATE_MENDING;
 }
 
+/* by the dump, checkpointed: nothing is left of it that has a GPU open */
+static enum supervisor_state ended(struct supervisor *s)
+{
+	s->gpu_restored = false;
+	return STATE_ENDED;
+}
+
 ACTION(act_thawed)
 {
 	/* a tree that runs has nothing in its journal */
@@ -798,7 +853,7 @@ ACTION(act_thawed)
 		return state;
 	}
 	if (s->options->capture == CAPTURE_EXIT)
-		return STATE_ENDED;
+		return ended(s);
 	return act_frozen_breach(s, e);
 }
 
@@ -866,7 +921,7 @@ ACTION(act_capture_engine_ended)
 ACTION(act_frozen_engine_ended)
 {
 	if (s->options->capture == CAPTURE_EXIT)
-		return STATE_ENDED; /* CRIU ends the tree before the worker can say so */
+		return ended(s); /* CRIU ends the tree before the worker can say so */
 	if (WIFEXITED(e->status))
 		return act_capture_engine_ended(s, e);
 	log_engine_exit(e->status);
@@ -1080,6 +1135,52 @@ ACTION(act_harmed)
 	if (e->type == EVENT_DEADLINE)
 		return boot_again(s, "it does not answer");
 	return boot_again(s, "the probe failed");
+}
+
+/* --- GPUs are closed before the tree is killed ------------------------------------------------ */
+
+/* it was to end, or is to boot again: the failure that is told then is not this one */
+static void log_not_suspended(struct supervisor *s, const struct event *e)
+{
+	struct snap_error failure = s->failure;
+
+	if (e->type == EVENT_FAILED)
+		take_message(&s->failure, e->msg);
+	else if (e->type == EVENT_WORKER_EXIT)
+		take_worker_death(s, e->status);
+	else if (e->type == EVENT_DEADLINE)
+		(void)snap_fail(&s->failure, SNAP_OK, 0, "the worker does not come to an end");
+	else
+		take_breach(s, e);
+	log_gpu_open(s->failure.msg);
+	s->failure = failure;
+}
+
+ACTION(act_suspended)
+{
+	if (e->type == EVENT_DONE)
+		log_write(LOG_LEVEL_INFO, "gpu.suspended",
+			  (struct log_field[]){LOG_UINT("processes", e->msg->value)}, 1,
+			  "CUDA processes are checkpointed before they are killed");
+	else
+		log_not_suspended(s, e);
+	s->ops->kill_worker(s->world);
+	return sweep_all(s, s->after_suspend);
+}
+
+ACTION(act_suspend_terminate)
+{
+	return s->after_suspend == STATE_CLEANING ? act_clean_terminate(s, e) : s->state;
+}
+
+ACTION(act_suspend_signal)
+{
+	return s->after_suspend == STATE_CLEANING ? act_hold(s, e) : s->state;
+}
+
+ACTION(act_suspend_engine_ended)
+{
+	return s->after_suspend == STATE_KILLING ? act_killed_engine(s, e) : s->state;
 }
 
 /* --- the end, or another beginning ------------------------------------------------------------ */

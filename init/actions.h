@@ -21,6 +21,7 @@ ACTION(act_mirror);    /* the engine ended by itself: so do we, with its status 
 ACTION(act_abort_wake);
 ACTION(act_resuming_terminate);
 ACTION(act_budget);
+ACTION(act_wake_gpu);
 ACTION(act_wake_refused);
 ACTION(act_wake_failed);
 ACTION(act_wake_breach); /* also: a message that makes no sense now */
@@ -76,6 +77,12 @@ ACTION(act_mend_late);
 ACTION(act_probe_terminate);
 ACTION(act_unharmed);
 ACTION(act_harmed);
+
+/* GPUs are closed before the tree is killed */
+ACTION(act_suspended); /* or as far as it went */
+ACTION(act_suspend_terminate);
+ACTION(act_suspend_signal);
+ACTION(act_suspend_engine_ended);
 
 /* the end, or another beginning */
 ACTION(act_clean_terminate);

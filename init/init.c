@@ -92,7 +92,9 @@ static int start_worker(struct init *init, enum worker_job job, const int *ends,
 			struct snap_error *err)
 {
 	struct worker *worker = &init->worker;
-	int r = worker_start(worker, job, init->engine.pid, ends, err);
+	/* what is about to be killed is everything below us, also where the engine has ended */
+	pid_t root = job == WORKER_SUSPEND ? getpid() : init->engine.pid;
+	int r = worker_start(worker, job, root, ends, err);
 
 	if (r < 0)
 		return r;
@@ -195,6 +197,11 @@ static int op_start_watch(void *world, struct snap_error *err)
 static int op_start_probe(void *world, struct snap_error *err)
 {
 	return start_worker(world, WORKER_PROBE, NULL, err);
+}
+
+static int op_start_suspend(void *world, struct snap_error *err)
+{
+	return start_worker(world, WORKER_SUSPEND, NULL, err);
 }
 
 static bool op_is_awaited(void *world)
@@ -396,6 +403,7 @@ static const struct supervisor_ops ops = {
 	.start_capture = op_start_capture,
 	.start_watch = op_start_watch,
 	.start_probe = op_start_probe,
+	.start_suspend = op_start_suspend,
 	.needs_recovery = op_needs_recovery,
 	.start_recover = op_start_recover,
 	.forget_recovery = op_forget_recovery,

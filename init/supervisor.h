@@ -23,6 +23,8 @@
  *               ▲                              │           ▲
  *               └──────── grace is over ◄──────┘         PAUSED ◄── start with --pause
  *
+ * SUSPENDING comes before CLEANING and KILLING where a GPU's driver has restored the tree.
+ *
  * docs/init.md has every cell, as tests/unit/init/test_supervisor prints it.
  */
 
@@ -48,6 +50,8 @@ enum supervisor_state {
 	STATE_MENDING,	 /* a capture went wrong in mid-freeze: its remains are killed */
 	STATE_RECOVERING, /* … a worker makes the stopped tree whole again, if it was not left so */
 	STATE_PROBING,	  /* … then a worker looks whether the engine still works */
+	STATE_SUSPENDING, /* before one of the next states kills: a worker locks and checkpoints
+			   * what a GPU's driver has restored */
 	STATE_CLEANING,	  /* everything below us is killed, then a cold boot or the end */
 	STATE_STOPPING,	  /* the engine was asked to end; grace runs. Without one it goes on serving
 			   */
@@ -66,6 +70,7 @@ enum supervisor_event {
 	EVENT_BREACH,	   /* the worker said something that is no message, or hung up */
 	EVENT_BUDGET,	   /* here begin the worker's messages */
 	EVENT_REFUSED,
+	EVENT_GPU,
 	EVENT_RESTORED,
 	EVENT_READY,
 	EVENT_FREEZE,
@@ -107,6 +112,8 @@ struct supervisor_ops {
 	int (*start_watch)(void *world, struct snap_error *err);
 	int (*start_probe)(void *world, struct snap_error *err);
 	int (*start_recover)(void *world, struct snap_error *err);
+	/* everything below us that uses CUDA closes its devices */
+	int (*start_suspend)(void *world, struct snap_error *err);
 	int (*boot)(void *world, bool to_be_captured, struct snap_error *err);
 
 	/* 0: pid is our child, held from now on as the engine */
@@ -198,10 +205,16 @@ struct supervisor {
 	enum supervisor_origin origin;
 	char generation[sizeof(((struct worker_msg *)0)->text)]; /* ORIGIN_WAKE: which one */
 	struct capture_report report;
-	bool worker_done;      /* ENDED: it said its last word */
-	bool boot_after_clean; /* CLEANING: else exit */
-	int engine_status;     /* exit status of the engine that ended last */
-	int forced_status;     /* exit with this, not the engine's; -1: none */
+	/*
+	 * A GPU's driver has restored the tree, or may have begun to: a wake's worker was let do
+	 * it, or a capture's stopped a tree that uses one. Not killed as it is.
+	 */
+	bool gpu_restored;
+	enum supervisor_state after_suspend; /* SUSPENDING: CLEANING or KILLING */
+	bool worker_done;		     /* ENDED: it said its last word */
+	bool boot_after_clean;		     /* CLEANING: else exit */
+	int engine_status;		     /* exit status of the engine that ended last */
+	int forced_status;		     /* exit with this, not the engine's; -1: none */
 };
 
 void supervisor_init(struct supervisor *supervisor, const struct supervisor_ops *ops, void *world,

@@ -20,7 +20,7 @@
 
 static const char *const job_names[] = {
 	[WORKER_WAKE] = "wake",	  [WORKER_CAPTURE] = "capture", [WORKER_WATCH] = "watch",
-	[WORKER_PROBE] = "probe", [WORKER_RECOVER] = "recover",
+	[WORKER_PROBE] = "probe", [WORKER_RECOVER] = "recover", [WORKER_SUSPEND] = "suspend",
 };
 
 /* the installed place, else the build tree's */
@@ -103,7 +103,7 @@ static void put_list(char ***at, const char *name, const struct option_list *lis
 		put_option(at, name, list->items[i]);
 }
 
-void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine)
+void worker_make_argv(struct worker *worker, enum worker_job job, pid_t root)
 {
 	const struct init_options *options = worker->options;
 	char **at = worker->argv;
@@ -112,7 +112,7 @@ void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine)
 	put(&at, job_names[job]);
 	put_option(&at, "--store", options->snapshot);
 	if (job != WORKER_WAKE) {
-		(void)snprintf(worker->pid_text, sizeof(worker->pid_text), "%d", (int)engine);
+		(void)snprintf(worker->pid_text, sizeof(worker->pid_text), "%d", (int)root);
 		put_option(&at, "--pid", worker->pid_text);
 	} else if (options->wake_timeout_ms > 0) {
 		(void)snprintf(worker->timeout_text, sizeof(worker->timeout_text), "%" PRIu64 "ms",
@@ -214,7 +214,7 @@ static int spawn(struct worker *worker, int their_end, const int *pipes, struct 
 	return r;
 }
 
-int worker_start(struct worker *worker, enum worker_job job, pid_t engine, const int *pipes,
+int worker_start(struct worker *worker, enum worker_job job, pid_t root, const int *pipes,
 		 struct snap_error *err)
 {
 	snap_cleanup_close int their_end = FD_NONE;
@@ -229,7 +229,7 @@ int worker_start(struct worker *worker, enum worker_job job, pid_t engine, const
 	worker->fd = pair[0];
 	their_end = pair[1];
 
-	worker_make_argv(worker, job, engine);
+	worker_make_argv(worker, job, root);
 	r = spawn(worker, their_end, pipes, err);
 	if (r < 0) {
 		worker->fd = fd_close(worker->fd);

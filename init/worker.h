@@ -24,6 +24,7 @@ enum worker_job {
 	WORKER_WATCH,
 	WORKER_PROBE,
 	WORKER_RECOVER,
+	WORKER_SUSPEND,
 };
 
 /* a capture that begins with the engine's boot, or while it lasts */
@@ -56,11 +57,11 @@ int worker_init(struct worker *worker, const struct init_options *options, struc
 void worker_done(struct worker *worker);
 
 /*
- * Start a job. engine: pid for all but wake. pipes: the engine's three pipe ends for a wake;
- * for a capture, descriptors that name its pipes; else NULL. A worker that is still there is killed
- * first. 0 or -errno, then nothing was started.
+ * Start a job. root: pid of the tree, for all but wake. pipes: the engine's three pipe ends for a
+ * wake; for a capture, descriptors that name its pipes; else NULL. A worker that is still there is
+ * killed first. 0 or -errno, then nothing was started.
  */
-int worker_start(struct worker *worker, enum worker_job job, pid_t engine, const int *pipes,
+int worker_start(struct worker *worker, enum worker_job job, pid_t root, const int *pipes,
 		 struct snap_error *err);
 
 static inline bool worker_is_active(const struct worker *worker)
@@ -90,6 +91,6 @@ void worker_kill(struct worker *worker);
 void worker_forget(struct worker *worker);
 
 /* the command line of a job, in worker->argv; exposed for tests */
-void worker_make_argv(struct worker *worker, enum worker_job job, pid_t engine);
+void worker_make_argv(struct worker *worker, enum worker_job job, pid_t root);
 
 #endif

@@ -422,7 +422,7 @@ static int step_freeze(void *context, struct snap_error *err)
 	if (r < 0)
 		return r;
 	criu_session_use_cache(&c->session, c->kdat.dir_fd);
-	r = c->config->talk.freeze(c->config->talk.arg, err);
+	r = c->config->talk.freeze(c->config->talk.arg, c->gpu.used, err);
 	if (r < 0)
 		return r;
 	c->announced = true;

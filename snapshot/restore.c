@@ -396,8 +396,15 @@ static int step_xcomp(void *context, struct snap_error *err)
 static int step_gpu(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
+	int r = 0;
 
-	return restore_gpu_run(&c->gpu, c->deadline_ns, err);
+	/* whoever kills the tree must know, also if we do not live to undo it */
+	if (c->gpu.checkpoint.manifest)
+		r = c->config->talk.gpu(c->config->talk.arg, err);
+	if (r == 0)
+		r = restore_gpu_run(&c->gpu, c->deadline_ns, err);
+	c->result->gpu_open = c->gpu.touched;
+	return r;
 }
 
 static void undo_gpu(void *context)
@@ -405,6 +412,7 @@ static void undo_gpu(void *context)
 	struct restore *c = context;
 
 	restore_gpu_undo(&c->gpu);
+	c->result->gpu_open = c->gpu.touched;
 }
 
 static int step_resume(void *context, struct snap_error *err)

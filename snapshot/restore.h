@@ -25,6 +25,8 @@ struct restore_talk {
 	void (*budget)(void *arg, uint64_t timeout_ms); /* the whole attempt may last this long */
 	/* the tree is there and stopped; returns 0 once PID 1 holds its root */
 	int (*restored)(void *arg, pid_t root, struct snap_error *err);
+	/* the driver is about to open GPUs for the stopped tree; returns 0 once PID 1 knows */
+	int (*gpu)(void *arg, struct snap_error *err);
 	void (*ready)(void *arg);
 	void *arg;
 };
@@ -51,6 +53,7 @@ struct restore_result {
 	char generation[STORE_NAME_MAX];
 	pid_t root_pid;
 	bool cache_hit; /* CRIU's kernel-feature cache */
+	bool gpu_open;	/* processes may have their devices open; after a failure: still */
 	uint64_t snapshot_bytes;
 	uint64_t cold_boot_ms;	 /* as the manifest has it */
 	struct fill_result fill; /* bytes 0: no page files */

@@ -11,6 +11,7 @@
 #include "worker/talk.h"
 
 #define RESUME_TIMEOUT_MS 10000U
+#define GO_TIMEOUT_MS	  10000U
 
 static void on_budget(void *arg, uint64_t timeout_ms)
 {
@@ -21,8 +22,14 @@ static void on_budget(void *arg, uint64_t timeout_ms)
 static int on_restored(void *arg, pid_t root, struct snap_error *err)
 {
 	(void)arg;
-	return talk_ask(WORKER_MSG_RESTORED, root, WORKER_MSG_RESUME,
+	return talk_ask(WORKER_MSG_RESTORED, root, 0, WORKER_MSG_RESUME,
 			deadline_after_ms(RESUME_TIMEOUT_MS), err);
+}
+
+static int on_gpu(void *arg, struct snap_error *err)
+{
+	(void)arg;
+	return talk_ask(WORKER_MSG_GPU, 0, 0, WORKER_MSG_GO, deadline_after_ms(GO_TIMEOUT_MS), err);
 }
 
 static void on_ready(void *arg)
@@ -82,7 +89,7 @@ static struct fill_options fill_options(const struct page_options *words)
 int job_wake(const struct worker_options *options, struct snap_error *err)
 {
 	uint64_t start_ns = clock_now_ns();
-	struct restore_result result;
+	struct restore_result result = {.gpu_open = false};
 	struct restore_config config = {
 		.store_path = options->store,
 		.generation = options->generation,
@@ -93,7 +100,7 @@ int job_wake(const struct worker_options *options, struct snap_error *err)
 		.fill = fill_options(&options->pages),
 		.check_oracle = options->check_oracle,
 		.timeout_ms = options->timeout_ms,
-		.talk = {on_budget, on_restored, on_ready, &start_ns},
+		.talk = {on_budget, on_restored, on_gpu, on_ready, &start_ns},
 	};
 	int r = worker_options_engine(options, &config.engine, err);
 
@@ -108,7 +115,7 @@ int job_wake(const struct worker_options *options, struct snap_error *err)
 		return 1;
 	}
 	if (r < 0) {
-		talk_send(WORKER_MSG_FAILED, err->code, 0, 0, err->msg);
+		talk_send(WORKER_MSG_FAILED, err->code, 0, result.gpu_open, err->msg);
 		return 1;
 	}
 	log_inherited(&result);

@@ -19,4 +19,7 @@ int job_probe(const struct worker_options *options, struct snap_error *err);
 /* make a stopped tree whole that a capture has left with holes or foreign registers */
 int job_recover(const struct worker_options *options, struct snap_error *err);
 
+/* lock and checkpoint all that uses CUDA below a process, which is about to be killed */
+int job_suspend(const struct worker_options *options, struct snap_error *err);
+
 #endif

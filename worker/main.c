@@ -24,7 +24,7 @@ struct job {
 
 static const struct job jobs[] = {
 	{"wake", job_wake},   {"capture", job_capture}, {"watch", job_watch},
-	{"probe", job_probe}, {"recover", job_recover},
+	{"probe", job_probe}, {"recover", job_recover}, {"suspend", job_suspend},
 };
 
 static const struct job *find_job(const char *name)
@@ -65,7 +65,7 @@ int main(int argc, char **argv)
 	if (!job) {
 		(void)fprintf(
 			stderr,
-			"usage: snapworker wake|capture|watch|probe|recover [options] -- command…\n"
+			"usage: snapworker wake|capture|watch|probe|recover|suspend [options] -- command…\n"
 			"snapworker is started by snapinit, not by people.\n");
 		return 2;
 	}

@@ -48,10 +48,10 @@ int talk_wait(enum worker_msg_type type, uint64_t deadline_ns, struct snap_error
 	}
 }
 
-int talk_ask(enum worker_msg_type type, pid_t pid, enum worker_msg_type answer,
+int talk_ask(enum worker_msg_type type, pid_t pid, uint64_t value, enum worker_msg_type answer,
 	     uint64_t deadline_ns, struct snap_error *err)
 {
-	talk_send(type, SNAP_OK, pid, 0, NULL);
+	talk_send(type, SNAP_OK, pid, value, NULL);
 	return talk_wait(answer, deadline_ns, err);
 }
 

@@ -14,7 +14,7 @@ void talk_send(enum worker_msg_type type, enum snap_code code, pid_t pid, uint64
 	       const char *text);
 
 /* send and wait for the answer of type `answer`; 0, -ETIMEDOUT, -EPIPE, -EPROTO */
-int talk_ask(enum worker_msg_type type, pid_t pid, enum worker_msg_type answer,
+int talk_ask(enum worker_msg_type type, pid_t pid, uint64_t value, enum worker_msg_type answer,
 	     uint64_t deadline_ns, struct snap_error *err);
 
 /* hand descriptors to PID 1 and wait until it has them */

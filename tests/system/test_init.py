@@ -914,7 +914,7 @@ def test_woken_engine_is_a_child_in_every_respect(start, tmp_path, place):
     os.kill(init, signal.SIGTERM)
     assert run.wait() == 23
     assert "booted" not in run.output()
-    assert {"got": 10, "id": 77}.items() <= next(n for n in run.notes() if "got" in n).items()
+    assert {"got": 11, "id": 77}.items() <= next(n for n in run.notes() if "got" in n).items()
 
 
 def test_woken_engine_reads_the_input_of_this_container(tmp_path):
@@ -973,6 +973,73 @@ def test_exit_when_ready_tells_why_not(start, tmp_path, scenario, status):
     run = start(*snapshot_args(tmp_path, "--exit-when-ready"), "--", "echo", "booted", env={"FAKE_WAKE": scenario})
     assert run.wait() == status
     assert run.output() == ""
+
+
+# --- what a GPU's driver has restored is not killed as it is -------------------------------------
+
+STUBBORN = "trap '' TERM INT; echo woken; while :; do sleep 0.01; done"
+
+
+def jobs_of(run):
+    return [note["argv"][0] for note in run.notes() if "argv" in note]
+
+
+@pytest.mark.parametrize("suspend", ["nothing", "fails", "dies"])
+@pytest.mark.parametrize("place", PLACES)
+def test_woken_gpu_is_suspended_when_the_grace_is_over(start, tmp_path, place, suspend):
+    run = start(*snapshot_args(tmp_path, "--grace", "200ms"), "--", "false", prefix=prefix_of(place),
+                env={"FAKE_WAKE": "gpu", "FAKE_SUSPEND": suspend, "FAKE_ENGINE": STUBBORN})
+    run.says("woken")
+    run.record("wake.done")
+    init = run.pid if place == "subreaper" else children_of(run.pid)[0]
+    os.kill(init, signal.SIGTERM)
+    assert run.wait() == 128 + 9
+    assert jobs_of(run) == ["wake", "suspend"]
+    events = [e for e in run.events() if e in ("grace.over", "gpu.suspended", "gpu.open", "engine.exited")]
+    assert events == ["grace.over", "gpu.suspended" if suspend == "nothing" else "gpu.open", "engine.exited"]
+    if suspend == "nothing":
+        assert run.note("suspends") == (run.pid if place == "subreaper" else 1)
+        assert run.note("engine") in run.note("below")
+    if suspend == "fails":
+        assert "does not lock process 7" in run.record("gpu.open")["msg"]
+
+
+def test_second_term_suspends_too(start, tmp_path):
+    run = start(*snapshot_args(tmp_path, "--grace", "10m"), "--", "false", env={"FAKE_WAKE": "gpu", "FAKE_ENGINE": STUBBORN})
+    run.says("woken")
+    run.record("wake.done")
+    run.kill(signal.SIGTERM)
+    run.kill(signal.SIGINT)
+    assert run.wait() == 128 + 9
+    assert jobs_of(run) == ["wake", "suspend"]
+    assert run.note("engine") in run.note("below")
+
+
+@pytest.mark.parametrize("scenario, suspends", [("gpu-dies", True), ("gpu-hangs", True), ("gpu-babbles", True),
+                                                ("gpu-fails", True), ("gpu-closes", False), ("mute", False)])
+def test_gpu_of_a_failed_wake_is_suspended_before_the_cold_boot(start, tmp_path, scenario, suspends):
+    patience = "400ms" if scenario in ("gpu-hangs", "mute") else "20s"
+    run = start(*snapshot_args(tmp_path, "--wake-timeout", patience), "--", "sh", "-c", "echo booted; exit 5",
+                env={"FAKE_WAKE": scenario})
+    assert run.wait() == 5
+    assert jobs_of(run) == ["wake", "suspend"] if suspends else ["wake"]
+    if suspends:
+        assert run.note("engine") in run.note("below")
+        assert [e for e in run.events() if e.startswith(("wake", "gpu", "boot"))] == ["wake.failed", "gpu.suspended", "boot.cold"]
+    assert not is_alive(run.note("engine"))
+
+
+@pytest.mark.parametrize("wake", ["restored", "gpu", "nothing"])
+def test_only_what_a_driver_restored_and_is_killed_is_suspended(start, tmp_path, wake):
+    """Not one that was woken without, nor one that ends by itself, nor one that booted cold."""
+    engine = "echo woken; while :; do sleep 0.01; done" if wake == "gpu" else STUBBORN
+    run = start(*snapshot_args(tmp_path, "--grace", "200ms"), "--", "sh", "-c", engine,
+                env={"FAKE_WAKE": wake, "FAKE_ENGINE": engine})
+    run.says("woken")
+    run.record("boot.cold" if wake == "nothing" else "wake.done")
+    run.kill(signal.SIGTERM)
+    assert run.wait() == 128 + (15 if wake == "gpu" else 9)
+    assert jobs_of(run) == ["wake"]
 
 
 # --- the dialogue: capture ----------------------------------------------------------------------
@@ -1157,6 +1224,17 @@ def test_capture_broken_in_mid_freeze_spares_the_engine(start, tmp_path, scenari
     assert run.wait() == 31
     assert run.events().count("boot.cold") == 1
     assert run.events().count("capture.failed") == 1
+
+
+@pytest.mark.parametrize("scenario", ["gpu", "done"])
+def test_captured_gpu_is_suspended_when_the_grace_is_over(start, tmp_path, scenario):
+    run = capture(start, tmp_path, scenario, "--grace", "200ms",
+                  engine="trap '' TERM; echo up; while :; do sleep 0.01; done")
+    run.says("up")
+    run.record("capture.done")
+    run.kill(signal.SIGTERM)
+    assert run.wait() == 128 + 9
+    assert jobs_of(run) == ["wake", "capture"] + (["suspend"] if scenario == "gpu" else [])
 
 
 def test_engines_orphaned_helper_survives_the_mending(start, tmp_path):

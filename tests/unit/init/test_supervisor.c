@@ -22,7 +22,8 @@ enum world_worker {
 	CAPTURE_WORKER,
 	WATCH_WORKER,
 	PROBE_WORKER,
-	RECOVER_WORKER
+	RECOVER_WORKER,
+	SUSPEND_WORKER
 };
 
 struct world {
@@ -35,15 +36,16 @@ struct world {
 	bool traced;
 	bool kept;	       /* what a recovery reads, by others than the worker */
 	bool dirty;	       /* the tree has holes, and the journal says so */
+	bool gpu_open;	       /* … was restored by a GPU's driver: not to be killed as it is */
 	uint64_t cold_boot_ms; /* as the last capture was told */
-	int boots, wakes, captures, watches, probes, recovers, resumes, retired, stopped;
+	int boots, wakes, captures, watches, probes, recovers, suspends, resumes, retired, stopped;
 	int signals[65]; /* how often the engine got each */
 	enum worker_msg_type answered;
 	bool has_upstream;
 	int readies; /* what upstream heard since the boot */
 	int asked;   /* how often somebody wanted a capture while it served */
-	int fail_wake, fail_capture, fail_watch, fail_probe, fail_recover, fail_boot, fail_adopt,
-		fail_answer;
+	int fail_wake, fail_capture, fail_watch, fail_probe, fail_recover, fail_suspend, fail_boot,
+		fail_adopt, fail_answer;
 	bool boot_to_be_captured;
 };
 
@@ -102,6 +104,18 @@ static int fake_start_recover(void *world, struct snap_error *err)
 	return start(w, RECOVER_WORKER, w->fail_recover, &w->recovers, err);
 }
 
+/* if that does not work there is no other way, and it is killed all the same */
+static int fake_start_suspend(void *world, struct snap_error *err)
+{
+	struct world *w = world;
+
+	assert_true(w->gpu_open);
+	assert_false(w->dirty);
+	assert_int_equal(w->sweep, SWEEP_NOTHING);
+	w->gpu_open = false;
+	return start(w, SUSPEND_WORKER, w->fail_suspend, &w->suspends, err);
+}
+
 static bool fake_is_awaited(void *world)
 {
 	return ((struct world *)world)->has_upstream;
@@ -156,7 +170,7 @@ static int fake_boot(void *world, bool to_be_captured, struct snap_error *err)
 	}
 	w->boots++;
 	w->readies = 0;
-	w->dirty = w->kept = false; /* it was another engine's */
+	w->dirty = w->kept = w->gpu_open = false; /* it was another engine's */
 	w->boot_to_be_captured = to_be_captured;
 	w->engine = 1000 + w->boots;
 	return 0;
@@ -251,7 +265,11 @@ static void fake_retire_worker(void *world)
 
 static void fake_sweep(void *world, enum supervisor_sweep what)
 {
-	((struct world *)world)->sweep = what;
+	struct world *w = world;
+
+	if (what == SWEEP_ALL)
+		assert_true((!w->gpu_open || w->dirty) && w->worker != SUSPEND_WORKER);
+	w->sweep = what;
 }
 
 static void fake_drain(void *world)
@@ -265,6 +283,7 @@ static const struct supervisor_ops fake_ops = {
 	.start_watch = fake_start_watch,
 	.start_probe = fake_start_probe,
 	.start_recover = fake_start_recover,
+	.start_suspend = fake_start_suspend,
 	.is_awaited = fake_is_awaited,
 	.ready = fake_ready,
 	.needs_recovery = fake_needs_recovery,
@@ -334,8 +353,16 @@ static void happen_with(struct bench *b, enum supervisor_event type, uint64_t va
 		b->world.engine = 0;
 	if (type == EVENT_DONE && b->s.state == STATE_RECOVERING)
 		b->world.dirty = false;
+	/* a worker that fails has closed what it opened, unless it says otherwise */
+	if (type == EVENT_FAILED && value == 0 && b->world.worker == WAKE_WORKER)
+		b->world.gpu_open = false;
 	b->world.asked += type == EVENT_ASKED_CAPTURE && b->s.state == STATE_SERVING;
+	b->world.answered = WORKER_MSG_NONE;
 	supervisor_handle(&b->s, &event);
+	if (b->world.answered == WORKER_MSG_GO && (type == EVENT_GPU || value == 1))
+		b->world.gpu_open = true;
+	if (b->s.state == STATE_ENDED)
+		b->world.gpu_open = false;
 	if (type == EVENT_FREEZE && b->s.state == STATE_FROZEN)
 		b->world.dirty = b->world.dirties;
 }
@@ -398,17 +425,24 @@ static bool go_to_of(struct bench *b, const struct init_options *options,
 				    EVENT_ENGINE_EXIT, EVENT_CLEAN, EVENT_MAX_},
 		[STATE_GONE] = {EVENT_RESTORED, EVENT_READY, EVENT_DONE, EVENT_TERMINATE,
 				EVENT_ENGINE_EXIT, EVENT_CLEAN, EVENT_DRAINED, EVENT_MAX_},
+		[STATE_SUSPENDING] = {EVENT_GPU, EVENT_RESTORED, EVENT_READY, EVENT_DONE,
+				      EVENT_TERMINATE, EVENT_DEADLINE, EVENT_MAX_},
 		[STATE_PAUSED] = {EVENT_MAX_},
 		[STATE_WAKING] = {EVENT_MAX_},
 	};
 
+	static const enum supervisor_event failed_wake[] = {EVENT_GPU, EVENT_BREACH, EVENT_MAX_};
+
 	/* a promised capture does not try to wake first */
 	bool no_wake = options->capture == CAPTURE_EXIT && ways[state][0] == EVENT_REFUSED;
+	/* the same state, before the other kind of killing */
+	const enum supervisor_event *way =
+		state == STATE_SUSPENDING && dirties ? failed_wake : ways[state];
 
 	*b = (struct bench){.world = {.dirties = dirties}};
 	begin(b, options);
-	for (int i = no_wake ? 2 : 0; ways[state][i] != EVENT_MAX_; i++)
-		happen_with(b, ways[state][i], 0, SIGNALED(9));
+	for (int i = no_wake ? 2 : 0; way[i] != EVENT_MAX_; i++)
+		happen_with(b, way[i], 0, SIGNALED(9));
 	return b->s.state == state;
 }
 
@@ -449,6 +483,7 @@ static void check_invariants(const struct bench *b)
 		assert_false(w->kept);
 	if (state == STATE_RECOVERING)
 		assert_true(w->dirty && w->worker == RECOVER_WORKER);
+	assert_true((state == STATE_SUSPENDING) == (w->worker == SUSPEND_WORKER));
 	if (state == STATE_SERVING || state == STATE_STOPPING || state == STATE_THAWED ||
 	    state == STATE_PROBING)
 		assert_false(w->dirty);
@@ -472,7 +507,8 @@ static void check_invariants(const struct bench *b)
 		assert_in_range(supervisor_exit_status(&b->s), 0, 255);
 	/* nothing is tried again unless somebody asks for it */
 	assert_true(w->boots <= 2 + w->asked && w->captures <= 1 + w->asked && w->wakes <= 1 &&
-		    w->probes <= 1 + w->asked && w->recovers <= 1 + w->asked);
+		    w->probes <= 1 + w->asked && w->recovers <= 1 + w->asked &&
+		    w->suspends <= 2 + w->asked);
 }
 
 static bool can_happen(const struct bench *b, enum supervisor_event event)
@@ -502,10 +538,18 @@ enum twist {
 	TWIST_FAILING_RECOVER,
 	TWIST_FAILING_BOOT,
 	TWIST_TRACED,
+	TWIST_GPU,
+	TWIST_FAILING_SUSPEND,
 	TWIST_MAX_,
 };
 
 #define VARIANTS 16 /* value of the message, status of the exit, a dirty tree */
+
+/* states with a tree that a driver may have restored; those that kill have done with it */
+static bool may_have_gpu_in(enum supervisor_state state)
+{
+	return engine_is_there_in(state) || state == STATE_WAKING || state == STATE_LEAVING;
+}
 
 static bool enter_cell(struct bench *b, const struct init_options *mode,
 		       enum supervisor_state state, unsigned int variant, enum twist twist)
@@ -524,6 +568,12 @@ static bool enter_cell(struct bench *b, const struct init_options *mode,
 	w->fail_recover = twist == TWIST_FAILING_RECOVER;
 	w->traced = twist == TWIST_TRACED;
 	w->fail_boot = twist == TWIST_FAILING_BOOT ? 127 : 0;
+	if (twist == TWIST_GPU || twist == TWIST_FAILING_SUSPEND) {
+		if (!options.snapshot || !may_have_gpu_in(state))
+			return false;
+		b->s.gpu_restored = w->gpu_open = true;
+		w->fail_suspend = twist == TWIST_FAILING_SUSPEND;
+	}
 	if (twist == TWIST_HELD_TERM) {
 		if (state != STATE_FROZEN && state != STATE_MENDING && state != STATE_RECOVERING)
 			return false;
@@ -654,6 +704,7 @@ static void test_random_walks_end_with_one_engine_at_most(void **state)
 		b.world.fail_watch = next_random(&seed) % 16 == 0;
 		b.world.fail_probe = next_random(&seed) % 16 == 0;
 		b.world.fail_recover = next_random(&seed) % 16 == 0;
+		b.world.fail_suspend = next_random(&seed) % 16 == 0;
 		b.world.dirties = next_random(&seed) % 2 == 0;
 		b.world.has_upstream = next_random(&seed) % 2 == 0;
 		b.world.fail_boot = next_random(&seed) % 16 == 0 ? 127 : 0;
@@ -865,6 +916,115 @@ static void test_wake_that_works_serves_and_asks_nobody_again(void **state)
 	assert_int_equal(b.world.retired, 1);
 	assert_int_equal(b.world.captures, 0);
 	assert_int_equal(b.world.boots, 0);
+}
+
+/* how the suspension ends is no matter: it is bounded, and then comes what was to come */
+static void test_restored_gpu_is_closed_before_grace_kills(void **state)
+{
+	static const enum supervisor_event ends[] = {EVENT_DONE, EVENT_FAILED, EVENT_WORKER_EXIT,
+						     EVENT_BREACH, EVENT_DEADLINE};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(ends); i++) {
+		struct bench b;
+
+		/* the second TERM is the one that kills */
+		assert_true(go_to(&b, &wake, STATE_STOPPING));
+		b.s.gpu_restored = b.world.gpu_open = true;
+		happen(&b, EVENT_TERMINATE);
+		in_state(&b, STATE_SUSPENDING);
+		assert_int_equal(b.world.sweep, SWEEP_NOTHING);
+		assert_in_range(deadline_left_ms(b.s.deadline_ns), 11000, 12000);
+		happen(&b, EVENT_TERMINATE);
+		happen(&b, EVENT_SIGNAL);
+		in_state(&b, STATE_SUSPENDING);
+		happen(&b, ends[i]);
+		in_state(&b, STATE_KILLING);
+		assert_int_equal(b.world.sweep, SWEEP_ALL);
+		assert_int_equal(b.world.worker, NO_WORKER);
+		happen(&b, EVENT_CLEAN);
+		happen(&b, EVENT_DRAINED);
+		assert_int_equal(supervisor_exit_status(&b.s), 137);
+		assert_int_equal(b.world.suspends, 1);
+	}
+}
+
+/* before its wake is followed by a cold boot, whatever the worker came to after it said GPU */
+static void test_restored_gpu_is_closed_before_the_cold_boot(void **state)
+{
+	static const enum supervisor_event ends[] = {EVENT_WORKER_EXIT, EVENT_BREACH,
+						     EVENT_DEADLINE};
+
+	(void)state;
+	for (unsigned int i = 0; i < 2 * ARRAY_LEN(ends); i++) {
+		struct bench b = {.world = {.engine = 0}};
+
+		begin(&b, &wake);
+		happen(&b, EVENT_GPU);
+		assert_int_equal(b.world.answered, WORKER_MSG_GO);
+		if (i % 2)
+			happen(&b, EVENT_RESTORED);
+		happen(&b, ends[i / 2]);
+		in_state(&b, STATE_SUSPENDING);
+		happen(&b, EVENT_SIGNAL);
+		happen(&b, EVENT_DONE);
+		in_state(&b, STATE_CLEANING);
+		happen(&b, EVENT_CLEAN);
+		in_state(&b, STATE_SERVING);
+		assert_int_equal(b.world.signals[SIGUSR1], 1);
+		assert_int_equal(b.world.suspends, 1);
+		/* it boots cold: its end is any engine's */
+		happen(&b, EVENT_TERMINATE);
+		happen(&b, EVENT_DEADLINE);
+		in_state(&b, STATE_KILLING);
+	}
+}
+
+static void test_no_gpu_no_suspension(void **state)
+{
+	struct bench b = {.world = {.engine = 0}};
+
+	(void)state;
+	assert_true(go_to(&b, &wake, STATE_KILLING));
+	assert_int_equal(b.world.suspends, 0);
+	/* it had one, and has closed it before it said so */
+	b.world = (struct world){.engine = 0};
+	begin(&b, &wake);
+	happen(&b, EVENT_GPU);
+	happen(&b, EVENT_FAILED);
+	in_state(&b, STATE_CLEANING);
+	/* … or could not */
+	b.world = (struct world){.engine = 0};
+	begin(&b, &wake);
+	happen(&b, EVENT_GPU);
+	happen_with(&b, EVENT_FAILED, 1, 0);
+	in_state(&b, STATE_SUSPENDING);
+	/* a container that is to end meanwhile does not boot again */
+	happen(&b, EVENT_TERMINATE);
+	happen(&b, EVENT_DONE);
+	happen(&b, EVENT_CLEAN);
+	in_state(&b, STATE_DRAINING);
+	assert_int_equal(b.world.boots, 0);
+	happen(&b, EVENT_DRAINED);
+	assert_int_equal(supervisor_exit_status(&b.s), 128 + SIGTERM);
+}
+
+/* the driver restores an engine that is captured, too */
+static void test_captured_gpu_is_closed_before_grace_kills(void **state)
+{
+	(void)state;
+	for (unsigned int uses_gpu = 0; uses_gpu < 2; uses_gpu++) {
+		struct bench b;
+
+		assert_true(go_to(&b, &first_boot, STATE_CAPTURING));
+		happen_with(&b, EVENT_FREEZE, uses_gpu, 0);
+		happen(&b, EVENT_THAWED);
+		happen(&b, EVENT_DONE);
+		in_state(&b, STATE_SERVING);
+		happen(&b, EVENT_TERMINATE);
+		happen(&b, EVENT_DEADLINE);
+		in_state(&b, uses_gpu ? STATE_SUSPENDING : STATE_KILLING);
+	}
 }
 
 static void test_failed_wake_has_the_exit_status_of_its_reason(void **state)
@@ -1490,6 +1650,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_interrupt_on_a_terminal_starts_no_grace),
 		cmocka_unit_test(test_budget_moves_the_deadline_unless_the_user_set_one),
 		cmocka_unit_test(test_wake_that_works_serves_and_asks_nobody_again),
+		cmocka_unit_test(test_restored_gpu_is_closed_before_grace_kills),
+		cmocka_unit_test(test_restored_gpu_is_closed_before_the_cold_boot),
+		cmocka_unit_test(test_no_gpu_no_suspension),
+		cmocka_unit_test(test_captured_gpu_is_closed_before_grace_kills),
 		cmocka_unit_test(test_failed_wake_has_the_exit_status_of_its_reason),
 		cmocka_unit_test(test_signals_wait_for_the_thaw),
 		cmocka_unit_test(test_harmed_engine_is_booted_once_more_without_a_capture),
