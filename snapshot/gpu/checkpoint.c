@@ -49,7 +49,9 @@ static enum gpu_state state_of(const struct gpu_checkpoint *gpu, size_t i,
 	enum gpu_state state = GPU_STATE_FAILED;
 	int r;
 
-	call.deadline_ns = limited(gpu, deadline_after_ms(STATE_MS));
+	/* one that does not answer must not take the time that the others need */
+	call.deadline_ns =
+		limited(gpu, deadline_after_ms(gpu->end_ns > 0 ? PUT_AWAY_MS : STATE_MS));
 	r = gpu_call(&call, &state, err);
 	if (r == 0 && state == GPU_STATE_FAILED)
 		(void)snap_fail_plain(err, SNAP_E_GPU, EIO,

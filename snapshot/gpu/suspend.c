@@ -17,13 +17,15 @@
 #define TRACED_MS 2000U
 #define LOOK_NS	  2000000
 
-/* the driver's calls are about others: we have its library too in a moment */
-static void leave_out_ourselves(struct task_tree *tree)
+/* top is PID 1, which lives on; and we have the library too in a moment */
+static void leave_out_ours(struct task_tree *tree, pid_t top)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < tree->n_processes; i++) {
-		if (tree->processes[i].pid != getpid())
+		pid_t pid = tree->processes[i].pid;
+
+		if (pid != top && pid != getpid())
 			tree->processes[kept++] = tree->processes[i];
 	}
 	tree->n_processes = kept;
@@ -85,7 +87,7 @@ int gpu_suspend(pid_t top, uint64_t deadline_ns, size_t *ret_n, struct snap_erro
 	*ret_n = 0;
 	if (r < 0)
 		return r;
-	leave_out_ourselves(&tree);
+	leave_out_ours(&tree, top);
 	r = gpu_processes_library(&tree, library, err);
 	if (r <= 0)
 		return r;

@@ -87,6 +87,22 @@ class Target:
         self.process.communicate()
 
 
+def checkpoint_calls(path):
+    """What a FAKECUDA_TRACE tells of the driver's four: (call, target, result), oldest first."""
+    if not os.path.exists(path):
+        return []
+    lines = [line.split() for line in pathlib.Path(path).read_text().splitlines()]
+    short = {"cuCheckpointProcess" + name: name for name in ("Lock", "Checkpoint", "Restore", "Unlock")}
+    return [(short[call], int(target), int(result)) for _, _, target, call, result in lines if call in short]
+
+
+def assert_put_away(calls, pid):
+    """It was checkpointed last of all, which only a live process can be, and locked before."""
+    done = [call for call, target, result in calls if target == pid and result == 0]
+    assert done[-1] == "Checkpoint", calls
+    assert done[-2] in ("Lock", "Restore"), calls
+
+
 def checkpoint(pid):
     assert call("Lock", pid) == 0
     assert call("Checkpoint", pid) == 0

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 
+from fakes import assert_put_away, checkpoint_calls
+
 import pytest
 
 from lib.starts import read_text, wait_until
@@ -27,6 +29,17 @@ def identity(start):
 def settled(start):
     wait_until(lambda: f"workers stay: {start.tools()}\n{start.tail()}",
                lambda: not start.tools(), 60)
+
+
+def traced(gpu, name, value):  # noqa: F811
+    """A trace of the driver's calls beside a fault: its path, and what a start needs for both."""
+    trace = os.path.join(gpu.workplace.folder("trace"), "calls")
+    env = {name: value, "FAKECUDA_TRACE": trace}
+    return trace, env, [word for key in env for word in ("--accept", f"env:{key}")]
+
+
+def restored_pids(trace):
+    return [target for call, target, result in checkpoint_calls(trace) if call == "Restore" and result == 0]
 
 
 def capture_with(gpu, env, *, seconds=60):  # noqa: F811
@@ -64,21 +77,28 @@ def test_at_a_capture(gpu, fault, survives, reason):  # noqa: F811
         assert start.terminate() in (0, 128 + signal.SIGTERM)
 
 
-@pytest.mark.parametrize("fault, reason", [
-    ("restore:oom", "OUT_OF_MEMORY"),
-    ("restore:fail:2", "restore process"),
-    ("restore:hang:2", "longer than it may"),
-    ("restore:crash", ""),
-    ("unlock:crash", ""),
-    ("unlock:hang", "longer than it may"),
+# lost: of the two that were restored, how many answer the driver no more
+@pytest.mark.parametrize("fault, reason, restored, lost", [
+    ("restore:oom", "OUT_OF_MEMORY", 0, 0),
+    ("restore:oom:2", "OUT_OF_MEMORY", 1, 0),
+    ("restore:hang:2", "longer than it may", 1, 0),
+    ("restore:crash", "", 0, 0),
+    ("unlock:crash", "", 2, 1),
+    ("unlock:hang", "longer than it may", 2, 1),
 ])
-def test_at_a_wake(gpu, fault, reason):  # noqa: F811
+def test_at_a_wake(gpu, fault, reason, restored, lost):  # noqa: F811
     engine = cuda_engine(gpu.programs, *TWO)
     store, answer = gpu.captured(engine)
-    with gpu.start(store, engine, env={FAULT: fault}, extra=("--accept", "env:" + FAULT)) as start:
+    trace, env, extra = traced(gpu, FAULT, fault)
+    with gpu.start(store, engine, env=env, extra=extra) as start:
         record = start.wait_record("wake.failed", "wake.done", "wake.refused", seconds=60)
         assert record["event"] == "wake.failed", start.tail()
         assert reason in record["msg"]
+        start.wait_record("boot.cold", seconds=60)
+        pids = restored_pids(trace)
+        assert len(pids) == restored, start.tail()
+        for pid in pids[lost:]:
+            assert_put_away(checkpoint_calls(trace), pid)
         assert engine.ask(start) == answer
         assert len(start.records("boot.cold")) == 1
         settled(start)
@@ -131,15 +151,27 @@ def test_same_engine_goes_on(gpu, faults, point, how):  # noqa: F811
         assert start.terminate() in (0, 128 + signal.SIGTERM)
 
 
+RESTORED_AT = {"gpu-start": 0, "fill": 0, "restored-first": 1}
+
+
 @pytest.mark.parametrize("how", ["kill", "fail"])
 def test_failed_wake_boots_cold(gpu, faults, how):  # noqa: F811
     engine = cuda_engine(gpu.programs, *TWO)
     store, answer = gpu.captured(engine)
     for point in WAKE_POINTS:
-        with gpu.start(store, engine, env={"SNAPINIT_FAULT": f"wake.{point}={how}"},
-                       extra=("--accept", "env:SNAPINIT_FAULT")) as start:
+        trace, env, extra = traced(gpu, "SNAPINIT_FAULT", f"wake.{point}={how}")
+        with gpu.start(store, engine, env=env, extra=extra) as start:
             record = start.wait_record("wake.failed", "wake.done", seconds=60)
             assert record["event"] == "wake.failed", start.tail()
+            start.wait_record("boot.cold", seconds=60)
+            pids = restored_pids(trace)
+            assert len(pids) == RESTORED_AT.get(point, 2), start.tail()
+            for pid in pids:
+                assert_put_away(checkpoint_calls(trace), pid)
+            # a worker that fails by itself has done it by itself
+            suspended = [record["processes"] for record in start.records("gpu.suspended")]
+            assert suspended == ([2] if pids and how == "kill" else []), start.tail()
+            assert not start.records("gpu.open"), start.tail()
             assert engine.ask(start) == answer
             assert len(start.records("boot.cold")) == 1
             settled(start)
