@@ -151,6 +151,20 @@ def test_same_engine_goes_on(gpu, faults, point, how):  # noqa: F811
         assert start.terminate() in (0, 128 + signal.SIGTERM)
 
 
+def test_gpu_that_no_worker_can_close_is_told(gpu, faults):  # noqa: F811
+    """The wake's worker could not, and says so; the next one tries again, and neither can that one."""
+    engine = cuda_engine(gpu.programs, *TWO)
+    store, answer = gpu.captured(engine)
+    trace, env, extra = traced(gpu, "SNAPINIT_FAULT", "wake.gpu=fail")
+    with gpu.start(store, engine, env={**env, FAULT: "checkpoint:unsupported"},
+                   extra=(*extra, "--accept", "env:" + FAULT)) as start:
+        assert "NOT_SUPPORTED" in start.wait_record("gpu.open", "gpu.suspended", "boot.cold", seconds=60)["msg"]
+        start.wait_record("boot.cold", seconds=60)
+        tried = [target for call, target, result in checkpoint_calls(trace) if call == "Checkpoint" and result]
+        assert sorted(tried) == sorted(2 * restored_pids(trace)), start.tail()
+        assert engine.ask(start) == answer
+
+
 RESTORED_AT = {"gpu-start": 0, "fill": 0, "restored-first": 1}
 
 

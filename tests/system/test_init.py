@@ -995,8 +995,9 @@ def test_woken_gpu_is_suspended_when_the_grace_is_over(start, tmp_path, place, s
     os.kill(init, signal.SIGTERM)
     assert run.wait() == 128 + 9
     assert jobs_of(run) == ["wake", "suspend"]
+    # whether the engine's exit is seen before nothing is left is a race
     events = [e for e in run.events() if e in ("grace.over", "gpu.suspended", "gpu.open", "engine.exited")]
-    assert events == ["grace.over", "gpu.suspended" if suspend == "nothing" else "gpu.open", "engine.exited"]
+    assert events[:2] == ["grace.over", "gpu.suspended" if suspend == "nothing" else "gpu.open"]
     if suspend == "nothing":
         assert run.note("suspends") == (run.pid if place == "subreaper" else 1)
         assert run.note("engine") in run.note("below")
