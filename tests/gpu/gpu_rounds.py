@@ -14,7 +14,6 @@ Engines serve HTTP: /health, and an answer that is always the same.
 import argparse
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -44,9 +43,9 @@ class Programs:
         self.options, self.env = [], {}
         if os.path.isdir(bundle):
             self.snapctl = os.path.join(bundle, "bin/snapctl")
-            library = os.path.join(bundle, "lib/snapinit")
-            loader = next(iter(sorted(pathlib.Path(library).glob("ld-*"))))
-            self.criu = [str(loader), "--library-path", library, os.path.join(library, "criu")]
+            library = os.path.join(bundle, "lib")
+            self.criu = [os.path.join(library, "snapinit/ld-criu.so"), "--library-path", library,
+                         os.path.join(library, "snapinit/criu")]
             return
         self.snapctl = os.path.join(build, "cli/snapctl")
         self.options = ["--snapinit", os.path.join(build, "init/snapinit"),
@@ -109,7 +108,7 @@ class Run:
         """Locks and checkpoints what uses CUDA, then kills it (gpu_probe end)."""
         if process.poll() is None:
             done = subprocess.run([self.args.probe, "end", str(process.pid)], check=False,
-                                  timeout=END_LIMIT_S)
+                                  timeout=END_LIMIT_S, start_new_session=True)
             if done.returncode != 0:
                 self.row("end", result="failed: a process kept its devices")
         if process.poll() is None:
@@ -277,6 +276,12 @@ def speed(fill):
     return round(fill["bytes"] / fill["fill_us"] / 1000, 3)
 
 
+def leave(*_):
+    """A time-out of run.sh: what was started is ended first. timeout(1) signals twice."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(124)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--build", required=True)
@@ -293,8 +298,7 @@ def main():
     parser.add_argument("what", choices=("wakes", "refused", "verify"))
     parser.add_argument("engine", nargs="+")
     run = Run(parser.parse_args())
-    # a time-out of run.sh ends what was started, too
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(124))
+    signal.signal(signal.SIGTERM, leave)
     try:
         getattr(run, run.args.what)()
     except (Failed, OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
