@@ -96,6 +96,8 @@ def test_driver_steps_say_what_the_fake_does(whole):
     assert {row["code"] for row in whole.rows("semantics", "wrong-state")} == {401}
     (late,) = whole.rows("semantics", "lock-timeout")
     assert (late["code"], late["state_after"]) == (600, 0)
+    (other,) = whole.rows("semantics", "other-user")
+    assert (other["state_code"], other["lock_code"]) == (800, 800)
     (staging,) = whole.rows("anatomy", "staging")
     assert staging["is_plain"] and staging["is_in_order"] and staging["words"] == 16 << 17
     assert all(row["sums_equal"] for row in whole.rows("cost") + whole.rows("variants"))

@@ -100,8 +100,10 @@ def main():
     args = parser.parse_args()
     torch.manual_seed(1)
     torch.use_deterministic_algorithms(True)
+    # from the beginning: the allocator would keep what a conversion leaves, and a snapshot has it
+    torch.set_default_dtype(torch.bfloat16)
     with torch.device(args.device):
-        model = Model(args.layers, args.width).to(torch.bfloat16).eval()
+        model = Model(args.layers, args.width).eval()
     generate(model, args.device)
     address = ("127.0.0.1", args.port)
     http.server.HTTPServer(address, make_handler(model, args.device)).serve_forever()

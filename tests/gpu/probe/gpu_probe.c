@@ -71,6 +71,8 @@ int main(int argc, char **argv)
 		step_probe();
 	else if (strcmp(word, "semantics") == 0)
 		step_semantics((unsigned)number(argc, argv, 2));
+	else if (strcmp(word, "other-user") == 0)
+		step_other_user((pid_t)number(argc, argv, 2));
 	else if (strcmp(word, "anatomy") == 0)
 		step_anatomy(number(argc, argv, 2));
 	else if (strcmp(word, "variants") == 0)

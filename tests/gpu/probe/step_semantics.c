@@ -101,22 +101,35 @@ static void from_itself(void)
 	target_end(&target);
 }
 
-/* a fork, because the ids of this process are not to change */
+void step_other_user(pid_t pid)
+{
+	CUprocessState state = CU_PROCESS_STATE_RUNNING;
+
+	row_open(STEP, "other-user");
+	row_number("state_code", CUDA_TRY(cuCheckpointProcessGetState, pid, &state));
+	row_number("lock_code", walk_do(pid, WALK_LOCK, 1000, NULL));
+	row_close();
+}
+
+/* executed anew: a driver that was initialised does not work in a fork */
+static void __attribute__((noreturn)) become_nobody(const struct target *target)
+{
+	char text[16];
+
+	(void)snprintf(text, sizeof(text), "%d", target->pid);
+	if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		_exit(255);
+	(void)execl("/proc/self/exe", "gpu_probe", "other-user", text, (char *)NULL);
+	_exit(127);
+}
+
 static void as_nobody(const struct target *target)
 {
 	pid_t pid = fork();
 	int status = 0;
 
-	if (pid == 0) {
-		if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
-			_exit(255);
-		row_open(STEP, "other-user");
-		row_number("state_code", CUDA_TRY(cuCheckpointProcessGetState, target->pid,
-						  &(CUprocessState){CU_PROCESS_STATE_RUNNING}));
-		row_number("lock_code", walk_do(target->pid, WALK_LOCK, 1000, NULL));
-		row_close();
-		_exit(0);
-	}
+	if (pid == 0)
+		become_nobody(target);
 	(void)waitpid(pid, &status, 0);
 	if (status != 0) {
 		row_open(STEP, "other-user");
