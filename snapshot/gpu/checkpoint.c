@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "snapshot/gpu/restore_threads.h"
@@ -19,6 +20,8 @@
 #define STATE_MS	5000U
 #define UNLOCK_MS	5000U /* it copies nothing and waits for nobody */
 #define PUT_AWAY_MS	2000U
+#define SETTLE_MS	30000U /* half of what PID 1 has for a recovery */
+#define SETTLE_POLL_MS	10U
 #define LOCK_SLACK_MS	2000U
 
 static uint64_t limited(const struct gpu_checkpoint *gpu, uint64_t deadline_ns)
@@ -42,22 +45,46 @@ static struct gpu_call call_of(const struct gpu_checkpoint *gpu, size_t i,
 }
 
 /* what cannot be read is taken for what cannot be mended */
-static enum gpu_state state_of(const struct gpu_checkpoint *gpu, size_t i,
-			       struct restore_threads *threads, struct snap_error *err)
+static enum gpu_state state_by(const struct gpu_checkpoint *gpu, size_t i,
+			       struct restore_threads *threads, uint64_t deadline_ns,
+			       struct snap_error *err)
 {
 	struct gpu_call call = call_of(gpu, i, GPU_OPERATION_STATE, threads);
 	enum gpu_state state = GPU_STATE_FAILED;
 	int r;
 
-	/* one that does not answer must not take the time that the others need */
-	call.deadline_ns =
-		limited(gpu, deadline_after_ms(gpu->end_ns > 0 ? PUT_AWAY_MS : STATE_MS));
+	call.deadline_ns = limited(gpu, deadline_ns);
 	r = gpu_call(&call, &state, err);
 	if (r == 0 && state == GPU_STATE_FAILED)
 		(void)snap_fail_plain(err, SNAP_E_GPU, EIO,
 				      "process %d is lost: the CUDA driver says that it failed",
 				      (int)call.pid);
 	return r == 0 ? state : GPU_STATE_FAILED;
+}
+
+static enum gpu_state state_of(const struct gpu_checkpoint *gpu, size_t i,
+			       struct restore_threads *threads, struct snap_error *err)
+{
+	/* one that does not answer must not take the time that the others need */
+	return state_by(gpu, i, threads,
+			deadline_after_ms(gpu->end_ns > 0 ? PUT_AWAY_MS : STATE_MS), err);
+}
+
+/* a call that another worker had made goes on without it: until then the state is one between */
+static enum gpu_state settled_state(const struct gpu_checkpoint *gpu, size_t i,
+				    struct restore_threads *threads)
+{
+	uint64_t deadline_ns = deadline_after_ms(SETTLE_MS);
+	enum gpu_state state;
+
+	do {
+		state = state_by(gpu, i, threads, deadline_ns, NULL);
+		if (state <= GPU_STATE_FAILED)
+			break;
+		restore_threads_serve(threads);
+		(void)usleep(SETTLE_POLL_MS * 1000);
+	} while (clock_now_ns() < deadline_ns);
+	return state;
 }
 
 static int run_threads(const struct gpu_checkpoint *gpu, struct restore_threads *threads,
@@ -263,7 +290,7 @@ static int mend(struct gpu_checkpoint *gpu, struct restore_threads *threads, str
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < n; i++) {
-		if (state_of(gpu, i, threads, NULL) == GPU_STATE_CHECKPOINTED)
+		if (settled_state(gpu, i, threads) == GPU_STATE_CHECKPOINTED)
 			r = restore_one(gpu, i, NULL, 0, threads, err);
 	}
 	for (size_t i = 0; r >= 0 && i < n; i++) {

@@ -12,7 +12,7 @@ from fakes import assert_put_away, checkpoint_calls
 
 import pytest
 
-from lib.starts import read_text, wait_until
+from lib.starts import read_text, status_field, wait_until
 from test_gpu_snapshots import cuda_engine, gpu, library_path  # noqa: F401
 
 TWO = ("--device-mib", 16, "--children", 1, "--sync-loop")
@@ -103,6 +103,30 @@ def test_at_a_wake(gpu, fault, reason, restored, lost):  # noqa: F811
         assert len(start.records("boot.cold")) == 1
         settled(start)
         assert len(start.engine_roots()) == 1
+
+
+def is_in_a_call(start):
+    """Does some restore thread run, traced, in a process that is stopped?"""
+    pid = start.engine_roots()[0][0]
+    threads = [f"{pid}/task/{tid}" for tid in os.listdir(f"/proc/{pid}/task")]
+    return status_field(pid, "State")[:1] == "T" and any(
+        status_field(thread, "TracerPid") != "0" and status_field(thread, "State")[:1] == "S"
+        for thread in threads)
+
+
+@pytest.mark.parametrize("operation, delay_ms", [("checkpoint", 12000), ("restore", 2000)])
+def test_worker_killed_while_the_driver_copies(gpu, operation, delay_ms):  # noqa: F811
+    """The driver goes on without its caller, longer than a call for the state may take otherwise."""
+    engine, store, start = capture_with(gpu, {FAULT: f"{operation}:delay_ms={delay_ms}:1"})
+    with start:
+        before = identity(start)
+        wait_until("call of the driver", lambda: is_in_a_call(start) and
+                   os.path.exists(f"{store}/gen-1/criu/inventory.img") == (operation == "restore"), 20)
+        os.kill(start.tools("snapworker")[0][0], signal.SIGKILL)
+        start.wait_record("engine.unharmed", "engine.harmed", seconds=60)
+        settled(start)
+        assert start.wait_http(engine.port, "/check", seconds=60) == b"PASS\n"
+        assert identity(start) == before, start.tail()
 
 
 def test_driver_that_others_may_write_is_not_loaded(gpu):  # noqa: F811
