@@ -65,6 +65,8 @@ static int make_argv(const struct create_spec *spec, const char *generation,
 	add_option(ret, "--ready", engine->ready);
 	add_option(ret, "--ready-timeout", engine->ready_timeout);
 	add_option(ret, "--oracle", engine->oracle);
+	add_option(ret, "--release", engine->release);
+	add_option(ret, "--reclaim", engine->reclaim);
 	add_option(ret, "--warmup", engine->warmup);
 	for (unsigned int i = 0; engine->pages && i < PAGE_OPTION_MAX_; i++)
 		add_option(ret, page_option_name((enum page_option)i), engine->pages->words[i]);
@@ -386,6 +388,8 @@ static int check_engine(const struct create_engine *said, struct snap_error *err
 		.adapter = said->adapter,
 		.ready = said->ready,
 		.oracle = said->oracle,
+		.release = said->release,
+		.reclaim = said->reclaim,
 		.argv = said->command,
 	};
 	struct engine engine;

@@ -38,6 +38,8 @@ struct create_engine {
 	const char *ready_timeout;
 	const char *warmup;
 	const char *oracle;
+	const char *release;
+	const char *reclaim;
 	const struct option_list *includes;
 	const struct page_options *pages;
 	char *const *command;

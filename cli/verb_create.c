@@ -22,6 +22,8 @@ struct create_options {
 	const char *ready_timeout;
 	const char *warmup;
 	const char *oracle;
+	const char *release;
+	const char *reclaim;
 	const char *criu;
 	const char *snapinit;
 	struct option_list includes;
@@ -53,6 +55,12 @@ const struct option_def verb_create_options[] = {
 	 "requests before the capture", .key = "warmup"},
 	{"oracle", 0, OPTION_STRING, AT(oracle), "SNAPINIT_ORACLE", "REQUEST",
 	 "request whose answer must survive", .key = "oracle", .words = INIT_OPTIONS_ORACLE},
+	{"release", 0, OPTION_STRING, AT(release), "SNAPINIT_RELEASE", "REQUEST",
+	 "before a capture: gives memory back that a snapshot need not hold", .key = "release",
+	 .words = INIT_OPTIONS_RELEASE},
+	{"reclaim", 0, OPTION_STRING, AT(reclaim), "SNAPINIT_RECLAIM", "REQUEST",
+	 "after a wake or a capture: takes it again", .key = "reclaim",
+	 .words = INIT_OPTIONS_RELEASE},
 	{"include", 0, OPTION_LIST, AT(includes), NULL, "PATH",
 	 "file to put into the snapshot (repeatable)", .value = OPTION_VALUE_FILE},
 	PAGE_OPTIONS_OF_CAPTURE(struct create_options, pages, PAGE_ENV, PAGE_KEY),
@@ -136,7 +144,8 @@ static int create(const struct create_options *options, char *const *command, in
 	struct credentials user;
 	struct create_spec spec = {
 		.engine = {options->engine, options->ready, options->ready_timeout, options->warmup,
-			   options->oracle, &options->includes, &options->pages, command},
+			   options->oracle, options->release, options->reclaim, &options->includes,
+			   &options->pages, command},
 		.store = options->output,
 		.verify = !options->no_verify,
 		.timeout_ms = options->timeout_ms,

@@ -221,7 +221,7 @@ static void make_shown(struct manifest *m)
 	char *const texts[] = {m->identity.cwd,	     m->identity.adapter, m->created,
 			       m->snapinit_version,  m->host.machine,	  m->host.kernel_release,
 			       m->host.criu_version, m->host.setting,	  m->ready,
-			       m->oracle_request};
+			       m->oracle_request,    m->reclaim_request};
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		if (texts[i])
@@ -252,6 +252,8 @@ static void print_text(struct inspection *i, const struct inspect_options *optio
 	if (m->ready)
 		(void)printf("ready        %s\n", m->ready);
 	(void)printf("oracle       %.200s\n", m->oracle_request ? m->oracle_request : "none");
+	if (m->reclaim_request)
+		(void)printf("reclaim      %.200s\n", m->reclaim_request);
 	(void)printf("times        cold boot %s, capture %s, stood still for %s\n",
 		     m->cold_boot_ms > 0 ? output_duration(m->cold_boot_ms, boot) : "not known",
 		     output_duration(m->capture_ms, whole), output_duration(m->frozen_ms, still));

@@ -21,9 +21,10 @@
 #include "common/signal_map.h"
 
 /* words that snapinit and snapctl have in common */
-#define INIT_OPTIONS_ENGINES "auto|llama-server|http|tcp|none"
+#define INIT_OPTIONS_ENGINES "auto|llama-server|vllm|sglang|http|tcp|none"
 #define INIT_OPTIONS_READY   "http://HOST:PORT/PATH|tcp:HOST:PORT|exec:COMMAND|fd|notify|none"
 #define INIT_OPTIONS_ORACLE  "GET URL|POST URL BODY|none"
+#define INIT_OPTIONS_RELEASE INIT_OPTIONS_ORACLE
 /* differences that do not refuse a snapshot: the gate's checks, and one thing of some of them */
 #define INIT_OPTIONS_ACCEPT                                                                      \
 	"argv|cwd|uid|gid|groups|env|env:NAME|adapter|machine|kernel|cpu|cpu:FLAG|criu|setting|" \
@@ -85,6 +86,8 @@ struct init_options {
 	uint64_t dump_timeout_ms;
 	const char *oracle;
 	const char *warmup;
+	const char *release;
+	const char *reclaim;
 	const char *criu;
 	struct option_list include;
 	struct option_list accept;

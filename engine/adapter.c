@@ -7,10 +7,8 @@
 
 /* the last one recognises everything */
 static const struct engine_adapter *const adapters[] = {
-	&adapter_llama_server,
-	&adapter_http,
-	&adapter_tcp,
-	&adapter_none,
+	&adapter_llama_server, &adapter_vllm, &adapter_sglang,
+	&adapter_http,	       &adapter_tcp,  &adapter_none,
 };
 
 const struct engine_adapter *adapter_find(const struct engine_config *config,
@@ -23,8 +21,9 @@ const struct engine_adapter *adapter_find(const struct engine_config *config,
 			    : strcmp(config->adapter, adapters[i]->name) == 0)
 			return adapters[i];
 	}
-	(void)snap_fail(err, SNAP_E_USAGE, EINVAL,
-			"engine '%s' is not known: auto, llama-server, http, tcp or none",
-			config->adapter ? config->adapter : "");
+	(void)snap_fail(
+		err, SNAP_E_USAGE, EINVAL,
+		"engine '%s' is not known: auto, llama-server, vllm, sglang, http, tcp or none",
+		config->adapter ? config->adapter : "");
 	return NULL;
 }

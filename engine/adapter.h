@@ -25,6 +25,16 @@ struct engine_adapter {
 	int (*set_oracle)(struct engine *engine, struct snap_error *err);
 	int (*set_warmup)(struct engine *engine, struct snap_error *err);
 
+	/* release and reclaim, or release_hint (engine/release.h); 0 or -EINVAL */
+	int (*set_release)(struct engine *engine, struct snap_error *err);
+
+	/* where it takes more than one request; as engine_ask() returns */
+	int (*release)(const struct engine *engine, uint64_t deadline_ns, struct snap_error *err);
+
+	/* 1 the engine is without its memory, 0 it has it, -errno */
+	int (*is_released)(const struct engine *engine, uint64_t deadline_ns,
+			   struct snap_error *err);
+
 	/*
 	 * Value of the Authorization field of a request: 0 and buf, or an empty buf where none is
 	 * due; -errno. Called for every request; buf is wiped after use.
@@ -43,6 +53,8 @@ struct engine_adapter {
 #define ADAPTER_WHOLE_BODY 1
 
 extern const struct engine_adapter adapter_llama_server;
+extern const struct engine_adapter adapter_vllm;
+extern const struct engine_adapter adapter_sglang;
 extern const struct engine_adapter adapter_http;
 extern const struct engine_adapter adapter_tcp;
 extern const struct engine_adapter adapter_none;

@@ -11,6 +11,7 @@
 #include "common/parse.h"
 #include "engine/adapter.h"
 #include "engine/address.h"
+#include "engine/engine_ask.h"
 #include "engine/engine_request.h"
 
 /*
@@ -310,12 +311,65 @@ static int pick_answer(const struct http_response *response, char **ret_answer, 
 	return r;
 }
 
+/*
+ * Prompts that are in its slots are nobody's after a wake. llama.cpp takes the erasing for an
+ * action on files: it wants --slot-save-path.
+ */
+static int set_release(struct engine *engine, struct snap_error *err)
+{
+	if (!option_value(engine->argv, "slot-save-path", "LLAMA_ARG_SLOT_SAVE_PATH"))
+		return 0;
+	return set_request(engine, "GET", "/slots", &engine->release, err);
+}
+
+static int erase_slot(const struct engine *engine, const json_t *slot, uint64_t deadline_ns,
+		      struct snap_error *err)
+{
+	snap_cleanup_http_response struct http_response response = {0};
+	struct engine_request request = {.method = ""};
+	const json_t *id = json_object_get(slot, "id");
+	char path[64];
+	int r;
+
+	if (!json_is_integer(id) || json_is_true(json_object_get(slot, "is_processing")))
+		return 0;
+	(void)snprintf(path, sizeof(path), "/slots/%lld?action=erase",
+		       (long long)json_integer_value(id));
+	r = set_request(engine, "POST", path, &request, err);
+	return r < 0 ? r : engine_ask(engine, &request, deadline_ns, &response, err);
+}
+
+/* every slot that is idle */
+static int release(const struct engine *engine, uint64_t deadline_ns, struct snap_error *err)
+{
+	snap_cleanup_http_response struct http_response response = {0};
+	const json_t *slot;
+	json_t *root;
+	size_t i;
+	int r = engine_ask(engine, &engine->release, deadline_ns, &response, err);
+
+	if (r < 0)
+		return r;
+	root = json_loadb(response.body, response.body_size, 0, NULL);
+	if (!json_is_array(root))
+		r = snap_fail(err, SNAP_E_NOT_READY, EIO, PROGRAM " does not list its slots");
+	json_array_foreach(root, i, slot)
+	{
+		if (r == 0)
+			r = erase_slot(engine, slot, deadline_ns, err);
+	}
+	json_decref(root);
+	return r;
+}
+
 const struct engine_adapter adapter_llama_server = {
 	.name = PROGRAM,
 	.recognises = recognises,
 	.set_ready = set_ready,
 	.set_oracle = set_oracle,
 	.set_warmup = set_warmup,
+	.set_release = set_release,
+	.release = release,
 	.authorize = authorize,
 	.pick_answer = pick_answer,
 };

@@ -10,6 +10,7 @@
 #include "engine/engine_ask.h"
 #include "engine/engine_request.h"
 #include "engine/probe.h"
+#include "engine/release.h"
 
 /* one try may hang in an engine that accepts but does not answer yet */
 #define TRY_MS 5000
@@ -106,6 +107,8 @@ int engine_init(struct engine *engine, const struct engine_config *config, struc
 		r = init_oracle(engine, config, err);
 	if (r == 0)
 		r = init_warmup(engine, config, err);
+	if (r == 0)
+		r = engine_init_release(engine, config, err);
 	return r;
 }
 

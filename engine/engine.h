@@ -21,11 +21,13 @@ struct engine_adapter;
 
 /* what the user said; strings are the caller's and outlive the engine */
 struct engine_config {
-	const char *adapter; /* "auto", "llama-server", "http", "tcp", "none" */
+	const char *adapter; /* "auto", "llama-server", "vllm", "sglang", "http", "tcp", "none" */
 	const char *ready;   /* http://H:P/PATH, tcp:H:P, exec:COMMAND, fd, notify, none; NULL:
 				adapter's */
 	const char *oracle;  /* "GET URL", "POST URL BODY", "none"; NULL: the adapter's */
 	int warmup;	     /* requests before a capture; -1: the adapter's */
+	const char *release; /* "POST URL BODY", "none"; NULL: the adapter's, reclaim too */
+	const char *reclaim; /* the same; NULL: none */
 	char *const *argv;   /* the engine's command, NULL-terminated */
 };
 
@@ -56,6 +58,11 @@ struct engine {
 	struct engine_request oracle;
 	struct engine_request warmup;
 	int warmup_count;
+	/* engine/release.h; empty: nothing to ask for */
+	struct engine_request release;
+	struct engine_request reclaim;
+	bool release_is_users;	  /* not the adapter's */
+	const char *release_hint; /* what the engine must be told at its start */
 };
 
 /* no heap, nothing to release; -EINVAL with a message for a malformed option */

@@ -35,7 +35,9 @@ int engine_ask(const struct engine *engine, const struct engine_request *request
 		return r;
 	if (response.status < 200 || response.status > 299) {
 		r = http_fail_status(request, &response, err);
-		return response.status == 503 ? -EAGAIN : r;
+		if (response.status == 503)
+			return -EAGAIN;
+		return response.status == 404 ? -ENOENT : r;
 	}
 	*ret = response;
 	response = (struct http_response){0};

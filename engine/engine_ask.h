@@ -13,7 +13,8 @@ int engine_authorize(const struct engine *engine, const struct engine_request *r
 
 /*
  * Ask with the adapter's key: 0 for a status from 200 to 299, -EAGAIN for 503 ("still loading"),
- * -EIO for another one, or -errno.
+ * -ENOENT for 404, -EIO for
+ * another one, or -errno.
  */
 int engine_ask(const struct engine *engine, const struct engine_request *request,
 	       uint64_t deadline_ns, struct http_response *ret, struct snap_error *err);

@@ -142,6 +142,8 @@ void worker_make_argv(struct worker *worker, enum worker_job job, pid_t root)
 	}
 	put_option(&at, "--oracle", options->oracle);
 	put_option(&at, "--warmup", options->warmup);
+	put_option(&at, "--release", options->release);
+	put_option(&at, "--reclaim", options->reclaim);
 	for (unsigned int i = 0; i < PAGE_OPTION_MAX_; i++)
 		put_option(&at, page_option_name((enum page_option)i), options->pages.words[i]);
 	put_list(&at, "--include", &options->include);

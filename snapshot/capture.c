@@ -21,6 +21,7 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/procfs.h"
+#include "engine/release.h"
 #include "snapshot/capture_gpu.h"
 #include "snapshot/carried.h"
 #include "snapshot/cgroup.h"
@@ -41,6 +42,8 @@
 #include "snapshot/task/xcomp.h"
 
 #define ENGINE_STEP_MS	  60000U /* warm-up and oracle, each */
+#define RELEASE_MS	  30000U
+#define RECLAIM_MS	  60000U
 #define QUIET_POLL_MS	  20U
 #define RETRY_POLL_MS	  2U
 #define RETRY_MS	  3000U /* PID 1 holds signals back meanwhile */
@@ -63,7 +66,9 @@ struct capture {
 	uint64_t copies_max; /* bytes of copied files that there is memory for */
 	struct manifest m;
 	bool begun;	/* a generation of ours is in the store */
+	bool is_idle;	/* no connection was open */
 	bool announced; /* PID 1 holds signals back */
+	bool released;	/* the engine may be without memory of its own */
 	bool held;	/* the tree is in group-stop */
 	struct task_hold hold;
 	struct task_tree tree; /* while held */
@@ -332,6 +337,7 @@ static int step_quiet(void *context, struct snap_error *err)
 		return r;
 	if (!is_acceptable(c, &report))
 		return refuse(c, &report, err);
+	c->is_idle = report.n == 0;
 	r = store_check_space(&c->store, resident + SPACE_SLACK_BYTES, err);
 	return r < 0 ? r : check_memory(c, err);
 }
@@ -413,6 +419,97 @@ static int hold_quiet(struct capture *c, struct snap_error *err)
 	}
 }
 
+static void thaw(struct capture *c, bool ended)
+{
+	if (c->announced)
+		c->config->talk.thawed(c->config->talk.arg, ended);
+	c->announced = false;
+}
+
+/* an engine that stays without its memory answers nobody: PID 1 looks at it */
+static int reclaim(struct capture *c, struct snap_error *err)
+{
+	int r = c->released ? engine_reclaim(&c->engine, deadline_after_ms(RECLAIM_MS), err) : 0;
+
+	c->released = false;
+	if (r < 0)
+		c->result->may_be_harmed = true;
+	return r;
+}
+
+static int note_reclaim(struct capture *c, struct snap_error *err)
+{
+	char request[sizeof(struct engine_request) + 64];
+	int r = engine_request_format(&c->engine.reclaim, request, sizeof(request));
+
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot note the request for reclaim");
+	if (c->engine.reclaim.method[0] == '\0')
+		return 0;
+	c->m.reclaim_request = strdup(request);
+	return c->m.reclaim_request ? 0 : snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+}
+
+/*
+ * Not before the capture is known to be allowed, and not before PID 1 is told: it looks at the
+ * engine if we die from here on. What fails here makes a larger snapshot, no worse one.
+ */
+static int step_release(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	struct snap_error *why = &c->result->release_err;
+	int r = c->config->talk.freeze(c->config->talk.arg, c->gpu.used, err);
+
+	if (r < 0)
+		return r;
+	c->announced = true;
+	if (!engine_can_release(&c->engine)) {
+		if (engine_release_hint(&c->engine))
+			(void)snap_fail_plain(why, SNAP_E_NOT_READY, 0, "%s",
+					      engine_release_hint(&c->engine));
+		return 0;
+	}
+	if (!c->is_idle) {
+		(void)snap_fail_plain(why, SNAP_E_NOT_READY, EBUSY,
+				      "the engine has open connections");
+		return 0;
+	}
+	r = steps_fault("release-begun", err);
+	if (r < 0)
+		return r;
+	r = engine_release(&c->engine, deadline_after_ms(RELEASE_MS), why);
+	if (r == ENGINE_NOT_RELEASED)
+		return 0;
+	c->released = true;
+	/* late or cut short: it may still do it, so it must take all again */
+	if (r < 0)
+		return reclaim(c, err);
+	c->result->released = true;
+	return note_reclaim(c, err);
+}
+
+static void undo_release(void *context)
+{
+	struct capture *c = context;
+
+	if (!c->result->may_be_harmed)
+		(void)reclaim(c, NULL);
+	if (!c->result->may_be_harmed)
+		thaw(c, false);
+	c->announced = false;
+}
+
+/* signals go on only now: an engine that is to end wants its memory, too */
+static int step_reclaim(void *context, struct snap_error *err)
+{
+	struct capture *c = context;
+	int r = c->config->end_engine ? 0 : reclaim(c, err);
+
+	if (r == 0)
+		thaw(c, c->config->end_engine);
+	return r;
+}
+
 static int step_freeze(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
@@ -422,18 +519,7 @@ static int step_freeze(void *context, struct snap_error *err)
 	if (r < 0)
 		return r;
 	criu_session_use_cache(&c->session, c->kdat.dir_fd);
-	r = c->config->talk.freeze(c->config->talk.arg, c->gpu.used, err);
-	if (r < 0)
-		return r;
-	c->announced = true;
 	return hold_quiet(c, err);
-}
-
-static void thaw(struct capture *c, bool ended)
-{
-	if (c->announced)
-		c->config->talk.thawed(c->config->talk.arg, ended);
-	c->announced = false;
 }
 
 static void undo_freeze(void *context)
@@ -449,9 +535,6 @@ static void undo_freeze(void *context)
 		c->result->may_be_harmed = true;
 	if (!c->result->may_be_harmed && let_run(c, NULL) < 0)
 		c->result->may_be_harmed = true;
-	if (!c->result->may_be_harmed)
-		thaw(c, false);
-	c->announced = false;
 }
 
 /*
@@ -619,7 +702,6 @@ static int step_resume(void *context, struct snap_error *err)
 	c->m.frozen_ms = (clock_now_ns() - c->frozen_at_ns) / NS_PER_MS;
 	c->result->frozen_ms = c->m.frozen_ms;
 	criu_session_close(&c->session);
-	thaw(c, c->config->end_engine);
 	return 0;
 }
 
@@ -716,11 +798,13 @@ static const struct step capture_steps[] = {
 	{"oracle", step_oracle, NULL},
 	{"store", step_store, undo_store},
 	{"quiet", step_quiet, NULL},
+	{"release", step_release, undo_release},
 	{"freeze", step_freeze, undo_freeze},
 	{"gpu", step_gpu, undo_gpu},
 	{"evacuate", step_evacuate, undo_evacuate},
 	{"dump", step_dump, NULL},
 	{"resume", step_resume, NULL},
+	{"reclaim", step_reclaim, NULL},
 	{"seal", step_seal, NULL},
 	{"verify", step_verify, NULL},
 	{"publish", step_publish, NULL},

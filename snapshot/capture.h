@@ -66,7 +66,9 @@ struct capture_result {
 	uint64_t snapshot_bytes;
 	uint64_t frozen_ms;
 	bool verified;
-	struct snap_error verify_err; /* why it was not tried */
+	bool released;		       /* the snapshot lacks memory that the engine gave back */
+	struct snap_error release_err; /* why not; empty: there was nothing to ask for */
+	struct snap_error verify_err;  /* why it was not tried */
 	struct snap_error
 		cache_err; /* why the kernel-feature cache could not be kept; empty: kept */
 };

@@ -404,6 +404,7 @@ static void compare_rest(struct diff *d)
 	add(d, false, "snapinit_version", a->snapinit_version, b->snapinit_version);
 	add_bool(d, false, "verified", a->verified, b->verified);
 	add_text(d, "ready", a->ready, b->ready);
+	add_text(d, "reclaim", a->reclaim_request, b->reclaim_request);
 	add_text(d, "oracle", a->oracle_request, b->oracle_request);
 	if (a->oracle_answer && b->oracle_answer && strcmp(a->oracle_answer, b->oracle_answer))
 		add(d, false, "oracle_answer", "one", "another");

@@ -104,6 +104,7 @@ void manifest_done(struct manifest *m)
 	free(m->ready);
 	free(m->oracle_request);
 	free(m->oracle_answer);
+	free(m->reclaim_request);
 	memset(m, 0, sizeof(*m));
 }
 

@@ -202,6 +202,8 @@ struct manifest {
 	char *ready;	/* readiness spec used */
 	char *oracle_request; /* engine_request_format(), NULL: none */
 	char *oracle_answer;
+	char *reclaim_request; /* makes the woken engine take memory again that it gave back; NULL
+				*/
 	uint64_t cold_boot_ms; /* start of the engine to ready, of whichever it was woken from; 0:
 				  not known */
 	uint64_t capture_ms;

@@ -252,6 +252,7 @@ static const struct field manifest_fields[] = {
 	MAYBE(manifest, ready, MANIFEST_STRING_MAX),
 	MAYBE(manifest, oracle_request, MANIFEST_STRING_MAX),
 	MAYBE(manifest, oracle_answer, MANIFEST_ANSWER_MAX),
+	MAYBE(manifest, reclaim_request, MANIFEST_STRING_MAX),
 	AT(FIELD_U64, manifest, cold_boot_ms, .max = INT64_MAX),
 	AT(FIELD_U64, manifest, capture_ms, .max = INT64_MAX),
 	AT(FIELD_U64, manifest, frozen_ms, .max = INT64_MAX),
@@ -591,6 +592,8 @@ static bool is_measured(const char *text, size_t size)
 
 #define REQUIRES_GPU "gpu" /* the driver restores device memory before anything runs */
 
+#define REQUIRES_RECLAIM "reclaim" /* the engine is without memory of its own until it is asked */
+
 static int check_requirement(struct place *place, const json_t *need, size_t i)
 {
 	if (!json_is_string(need)) {
@@ -601,6 +604,7 @@ static int check_requirement(struct place *place, const json_t *need, size_t i)
 	    strcmp(json_string_value(need), REQUIRES_XCOMP) == 0 ||
 	    strcmp(json_string_value(need), REQUIRES_MAPPINGS) == 0 ||
 	    strcmp(json_string_value(need), REQUIRES_GPU) == 0 ||
+	    strcmp(json_string_value(need), REQUIRES_RECLAIM) == 0 ||
 	    strcmp(json_string_value(need), REQUIRES_SEAL) == 0)
 		return 0;
 	(void)snap_fail(place->err, SNAP_E_INCOMPATIBLE, 0,
@@ -1083,6 +1087,8 @@ static int add_requires(json_t *json, const struct manifest *m)
 		r = write_item(needs, json_string(REQUIRES_MAPPINGS));
 	if (r == 0 && m->gpu.mode)
 		r = write_item(needs, json_string(REQUIRES_GPU));
+	if (r == 0 && m->reclaim_request)
+		r = write_item(needs, json_string(REQUIRES_RECLAIM));
 	if (r == 0)
 		r = write_item(needs, json_string(REQUIRES_SEAL));
 	if (r == 0)

@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/fd.h"
+#include "engine/release.h"
 #include "snapshot/carried.h"
 #include "snapshot/criu/kdat.h"
 #include "snapshot/criu/session.h"
@@ -425,6 +426,18 @@ static int step_resume(void *context, struct snap_error *err)
 	return task_hold_continue(c->result->root_pid, NULL, err);
 }
 
+/* what it gave back before its capture; nobody is told that it is ready before */
+static int step_reclaim(void *context, struct snap_error *err)
+{
+	struct restore *c = context;
+	int r;
+
+	if (!c->m.reclaim_request)
+		return 0;
+	r = engine_request_parse(c->m.reclaim_request, &c->engine.reclaim, err);
+	return r < 0 ? r : engine_reclaim(&c->engine, c->deadline_ns, err);
+}
+
 static int ask_oracle(struct restore *c, struct snap_error *err)
 {
 	int r = engine_request_parse(c->m.oracle_request, &c->engine.oracle, err);
@@ -478,6 +491,7 @@ static const struct step restore_steps[] = {
 	{"digests", step_digests, NULL},
 	{"gpu", step_gpu, undo_gpu},
 	{"resume", step_resume, NULL},
+	{"reclaim", step_reclaim, NULL},
 	{"answer", step_answer, NULL},
 };
 

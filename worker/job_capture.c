@@ -76,6 +76,17 @@ static void name_pipes(char names[3][PIPE_NAME_MAX], char *ret[3])
 	}
 }
 
+static void log_release(const struct capture_result *result)
+{
+	if (result->released)
+		log_info("capture.released", "the engine gave memory back for the capture");
+	else if (result->release_err.msg[0])
+		log_warn("capture.unreleased",
+			 "the engine gave no memory back, the snapshot is larger than it need be: "
+			 "%s",
+			 result->release_err.msg);
+}
+
 int job_capture(const struct worker_options *options, struct snap_error *err)
 {
 	char names[3][PIPE_NAME_MAX];
@@ -115,6 +126,7 @@ int job_capture(const struct worker_options *options, struct snap_error *err)
 	if (r == 0)
 		r = capture_run(&config, &result, err);
 	string_list_done(&config.includes);
+	log_release(&result);
 	if (r < 0) {
 		talk_send(WORKER_MSG_FAILED, err->code, 0, result.may_be_harmed, err->msg);
 		return 1;

@@ -4,6 +4,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/procfs.h"
+#include "engine/release.h"
 #include "worker/jobs.h"
 #include "worker/talk.h"
 
@@ -43,6 +44,9 @@ int job_probe(const struct worker_options *options, struct snap_error *err)
 		r = is_alive((void *)(uintptr_t)options);
 	else if (r == 0)
 		r = engine_wait_ready(&engine, deadline, is_alive, (void *)(uintptr_t)options, err);
+	/* the capture may have broken between release and reclaim */
+	if (r == 0)
+		r = engine_reclaim_unsure(&engine, deadline, err);
 	if (r == 0)
 		r = ask_oracle(&engine, deadline, err);
 	if (r == -ESRCH)

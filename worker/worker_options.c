@@ -30,6 +30,8 @@ static const struct option_def worker_defs[] = {
 	{"ready", 0, OPTION_STRING, AT(ready), NULL, "SPEC", .help = "when the engine is ready"},
 	{"oracle", 0, OPTION_STRING, AT(oracle), NULL, "REQUEST", .help = "must be answered alike"},
 	{"warmup", 0, OPTION_STRING, AT(warmup), NULL, "N", .help = "requests before a capture"},
+	{"release", 0, OPTION_STRING, AT(release), NULL, "REQUEST", .help = "gives memory back"},
+	{"reclaim", 0, OPTION_STRING, AT(reclaim), NULL, "REQUEST", .help = "takes it again"},
 	{"check-oracle", 0, OPTION_FLAG, AT(check_oracle), "SNAPINIT_CHECK_ORACLE", NULL,
 	 .help = "also when verified"},
 	{"include", 0, OPTION_LIST, AT(includes), NULL, "PATH", .help = "carry this file"},
@@ -83,6 +85,8 @@ int worker_options_engine(const struct worker_options *options, struct engine_co
 		.ready = options->ready,
 		.oracle = options->oracle,
 		.warmup = warmup,
+		.release = options->release,
+		.reclaim = options->reclaim,
 		.argv = options->argv,
 	};
 	return 0;

@@ -25,6 +25,8 @@ struct worker_options {
 	const char *ready;
 	const char *oracle;
 	const char *warmup;
+	const char *release;
+	const char *reclaim;
 	bool check_oracle;
 	struct option_list includes;
 	struct option_list accept;

@@ -136,6 +136,14 @@ def pyservice(programs, port=8006):
     return _served("pyservice", argv, port, path="/answer")
 
 
+def sleeping(programs, kind, port, *more, **options):
+    """A stand-in for kind, "vllm" or "sglang", whose readiness the adapter knows."""
+    script = programs.fixture("sleeping_engine.py")
+    argv = [PYTHON, "-B", os.path.join(os.path.dirname(script), "stand_ins", kind), "serve",
+            "--port", str(port), *more]
+    return Engine(kind, tuple(argv), port, path="/answer", **options)
+
+
 def notifying(programs, port=8006):
     """The same, but it says itself that it is ready."""
     return replace(with_argv(pyservice(programs, port), ("--notify",)), ready="notify")

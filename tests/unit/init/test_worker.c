@@ -72,7 +72,8 @@ static void test_longest_command_line_fits(void **state)
 	unsigned int n = 0;
 
 	(void)state;
-	o.generation = o.engine = o.ready = o.ready_timeout = o.oracle = o.warmup = o.criu = "x";
+	o.generation = o.engine = o.ready = o.ready_timeout = o.oracle = o.release = o.reclaim =
+		o.warmup = o.criu = "x";
 	o.log_level_word = o.log_format_word = "x";
 	o.wake_timeout_ms = UINT64_MAX;
 	for (unsigned int i = 0; i < OPTION_LIST_MAX; i++)
