@@ -47,17 +47,6 @@ static int set_release(struct engine *engine, struct snap_error *err)
 	return r;
 }
 
-static int release(const struct engine *engine, uint64_t deadline_ns, struct snap_error *err)
-{
-	snap_cleanup_http_response struct http_response response = {0};
-	int r = engine_ask(engine, &engine->release, deadline_ns, &response, err);
-
-	if (r == -ENOENT)
-		snap_error_prefix(err, "vLLM has no sleep mode here: set VLLM_SERVER_DEV_MODE=1 "
-				       "in its environment");
-	return r == -ENOENT ? -EIO : r;
-}
-
 static int is_released(const struct engine *engine, uint64_t deadline_ns, struct snap_error *err)
 {
 	snap_cleanup_http_response struct http_response response = {0};
@@ -78,6 +67,20 @@ static int is_released(const struct engine *engine, uint64_t deadline_ns, struct
 				  : snap_fail(err, SNAP_E_NOT_READY, EPROTO,
 					      "vLLM does not tell whether it sleeps");
 	json_decref(root);
+	return r;
+}
+
+static int release(const struct engine *engine, uint64_t deadline_ns, struct snap_error *err)
+{
+	snap_cleanup_http_response struct http_response response = {0};
+	int r = engine_ask(engine, &engine->release, deadline_ns, &response, err);
+
+	if (r == -ENOENT)
+		snap_error_prefix(err, "vLLM has no sleep mode here: set VLLM_SERVER_DEV_MODE=1 "
+				       "in its environment");
+	/* one of several workers may have failed: those that sleep are to be woken */
+	if (r == -EIO && is_released(engine, deadline_ns, NULL) != 0)
+		return -EREMOTEIO;
 	return r;
 }
 

@@ -43,6 +43,7 @@
 
 #define ENGINE_STEP_MS	  60000U /* warm-up and oracle, each */
 #define RELEASE_MS	  30000U
+#define HANG_UP_MS	  2000U
 #define RECLAIM_MS	  60000U
 #define QUIET_POLL_MS	  20U
 #define RETRY_POLL_MS	  2U
@@ -65,11 +66,12 @@ struct capture {
 	int gen_fd;
 	uint64_t copies_max; /* bytes of copied files that there is memory for */
 	struct manifest m;
-	bool begun;	/* a generation of ours is in the store */
-	bool is_idle;	/* no connection was open */
-	bool announced; /* PID 1 holds signals back */
-	bool released;	/* the engine may be without memory of its own */
-	bool held;	/* the tree is in group-stop */
+	bool begun;	  /* a generation of ours is in the store */
+	bool is_idle;	  /* no connection was open */
+	size_t n_sockets; /* when the tree was quiet */
+	bool announced;	  /* PID 1 holds signals back */
+	bool released;	  /* the engine may be without memory of its own */
+	bool held;	  /* the tree is in group-stop */
 	struct task_hold hold;
 	struct task_tree tree; /* while held */
 	struct capture_gpu gpu;
@@ -338,6 +340,7 @@ static int step_quiet(void *context, struct snap_error *err)
 	if (!is_acceptable(c, &report))
 		return refuse(c, &report, err);
 	c->is_idle = report.n == 0;
+	c->n_sockets = report.n_sockets;
 	r = store_check_space(&c->store, resident + SPACE_SLACK_BYTES, err);
 	return r < 0 ? r : check_memory(c, err);
 }
@@ -451,6 +454,20 @@ static int note_reclaim(struct capture *c, struct snap_error *err)
 }
 
 /*
+ * A connection that both ends have shut down is in no table, yet the engine has it until it closes
+ * the descriptor, and CRIU refuses it without NET_ADMIN. Nothing is wrong where that takes long.
+ */
+static void await_hang_up(struct capture *c)
+{
+	uint64_t deadline = deadline_after_ms(HANG_UP_MS), resident;
+	struct audit_report report;
+
+	while (audit_once(c, &report, &resident, NULL) == 0 &&
+	       (report.n > 0 || report.n_sockets > c->n_sockets) && deadline_left_ms(deadline) > 0)
+		(void)usleep(RETRY_POLL_MS * 1000);
+}
+
+/*
  * Not before the capture is known to be allowed, and not before PID 1 is told: it looks at the
  * engine if we die from here on. What fails here makes a larger snapshot, no worse one.
  */
@@ -474,16 +491,17 @@ static int step_release(void *context, struct snap_error *err)
 				      "the engine has open connections");
 		return 0;
 	}
-	r = steps_fault("release-begun", err);
-	if (r < 0)
-		return r;
 	r = engine_release(&c->engine, deadline_after_ms(RELEASE_MS), why);
+	await_hang_up(c);
 	if (r == ENGINE_NOT_RELEASED)
 		return 0;
 	c->released = true;
 	/* late or cut short: it may still do it, so it must take all again */
-	if (r < 0)
-		return reclaim(c, err);
+	if (r < 0) {
+		r = reclaim(c, err);
+		await_hang_up(c);
+		return r;
+	}
 	c->result->released = true;
 	return note_reclaim(c, err);
 }

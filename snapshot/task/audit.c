@@ -167,6 +167,7 @@ int audit_tree(const struct task_tree *tree, const struct audit_rights *rights,
 	audit_ttys(&audit);
 	audit_memfds(&audit);
 	r = audit_sockets(&audit);
+	ret->n_sockets = audit.n_sockets;
 	if (r < 0)
 		return r;
 	return audit_leftovers(&audit);

@@ -34,6 +34,7 @@ struct audit_report {
 	struct audit_finding items[AUDIT_FINDINGS_MAX];
 	size_t n;     /* kept */
 	size_t total; /* found */
+	size_t n_sockets;
 };
 
 /* 0 even when something was found; negative errno when it could not look */

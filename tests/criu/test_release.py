@@ -130,7 +130,7 @@ def test_refused_release_leaves_a_whole_snapshot(bench, kind, breaks):
     with first_boot(bench, store, engine) as start:
         captured(start)
         answer = engine.ask(start)
-        assert log_of(start, engine) == [RELEASE[kind]]
+        assert [line for line in log_of(start, engine) if "POST" in line] == [RELEASE[kind]]
         assert "status 500" in start.records("capture.unreleased")[0]["msg"]
     assert manifest_of(store)["snapshot_bytes"] > KV
     with bench.start(store, engine, env=DEV) as start:
