@@ -34,6 +34,12 @@ def snapctl(*words, patience=PATIENCE, **how):
                           stdin=subprocess.DEVNULL, timeout=patience, **{"env": env(), **how})
 
 
+def listens(path):
+    """It is bound a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 @contextlib.contextmanager
 def snapinit(path, *command, more=()):
     """One that listens at path, and its standard error when it has ended."""
@@ -43,7 +49,7 @@ def snapinit(path, *command, more=()):
                           stderr=subprocess.PIPE) as process:
         try:
             end = time.monotonic() + PATIENCE
-            while not os.path.exists(path):
+            while not listens(path):
                 assert process.poll() is None and time.monotonic() < end
                 time.sleep(0.01)
             yield said
