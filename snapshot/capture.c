@@ -328,7 +328,7 @@ static int step_quiet(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
 	struct audit_report report;
-	uint64_t resident;
+	uint64_t resident, stored;
 	int r = capture_gpu_await(&c->gpu, c->config->root_pid, deadline_after_ms(GPU_START_MS),
 				  err);
 
@@ -341,7 +341,11 @@ static int step_quiet(void *context, struct snap_error *err)
 		return refuse(c, &report, err);
 	c->is_idle = report.n == 0;
 	c->n_sockets = report.n_sockets;
-	r = store_check_space(&c->store, resident + SPACE_SLACK_BYTES, err);
+	/* device memory will be stored too */
+	if (__builtin_add_overflow(resident, capture_gpu_device_bytes(&c->gpu), &stored) ||
+	    __builtin_add_overflow(stored, SPACE_SLACK_BYTES, &stored))
+		stored = UINT64_MAX;
+	r = store_check_space(&c->store, stored, err);
 	return r < 0 ? r : check_memory(c, err);
 }
 

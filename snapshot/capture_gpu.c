@@ -158,10 +158,13 @@ int capture_gpu_await(struct capture_gpu *gpu, pid_t root, uint64_t deadline_ns,
 		      struct snap_error *err)
 {
 	struct manifest_gpu *manifest = gpu->checkpoint.manifest;
-	int r;
+	int r = 0;
 
-	if (!gpu->used)
-		return 0;
+	/* many an engine loads it at its first request, which was ours */
+	if (!gpu->used && gpu->library[0] == '\0')
+		r = capture_gpu_start(gpu, root, manifest, err);
+	if (r < 0 || !gpu->used)
+		return r;
 	r = find(gpu, root, err);
 	if (r < 0)
 		return r;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/procfs.h"
 #include "snapshot/gpu/restore_threads.h"
 #include "snapshot/gpu/staging.h"
 #include "snapshot/steps.h"
@@ -301,12 +302,38 @@ static int mend(struct gpu_checkpoint *gpu, struct restore_threads *threads, str
 	return r < 0 ? r : 0;
 }
 
+static bool has_ended(pid_t tid)
+{
+	struct proc_stat stat;
+
+	return procfs_stat(tid, &stat) < 0 || stat.state == 'Z' || stat.state == 'X';
+}
+
+/* how many: a process that has ended, or executed another program, needs nothing any more */
+static size_t forget_ended(struct manifest_gpu *manifest)
+{
+	size_t kept = 0, had = manifest->n_processes;
+
+	for (size_t i = 0; i < had; i++) {
+		if (!has_ended((pid_t)manifest->processes[i].restore_tid))
+			manifest->processes[kept++] = manifest->processes[i];
+	}
+	manifest->n_processes = kept;
+	return had - kept;
+}
+
 int gpu_checkpoint_mend(struct gpu_checkpoint *gpu, struct snap_error *err)
 {
 	struct restore_threads threads;
-	int r = run_threads(gpu, &threads, err);
+	int r;
 
-	return r < 0 ? r : stop_threads(&threads, mend(gpu, &threads, err), err);
+	/* the rest of the tree may live on without one */
+	do {
+		r = run_threads(gpu, &threads, err);
+		if (r == 0)
+			r = stop_threads(&threads, mend(gpu, &threads, err), err);
+	} while (r < 0 && forget_ended(gpu->manifest) > 0);
+	return r;
 }
 
 /* those that can be locked are; they stand still afterwards, for no thread may run from then on */

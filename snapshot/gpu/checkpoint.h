@@ -57,6 +57,7 @@ int gpu_checkpoint_unlock(struct gpu_checkpoint *gpu, struct snap_error *err);
 
 /*
  * After the death of another worker: from wherever each process is back to running. Stopped or not.
+ * One that has ended is taken out of gpu->manifest.
  */
 int gpu_checkpoint_mend(struct gpu_checkpoint *gpu, struct snap_error *err);
 

@@ -4,6 +4,7 @@ What goes wrong with a GPU, at a capture and at a wake: the engine goes on as it
 cold; the reason is told in one line, and no process stays locked.
 """
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -142,6 +143,26 @@ def test_driver_that_others_may_write_is_not_loaded(gpu):  # noqa: F811
         assert record["event"] == "capture.failed" and record["code"] == "unsnapshotable"
         assert "others may write to it" in record["msg"]
         assert start.wait_http(engine.port, "/check") == b"PASS\n"
+
+
+def test_a_process_that_ends_while_others_are_locked_costs_only_itself(gpu):  # noqa: F811
+    """As engines do that start a worker again which has died; this one only serves on."""
+    engine = dataclasses.replace(cuda_engine(gpu.programs, *TWO), oracle=None)
+    with gpu.start(gpu.workplace.store(), engine, capture="first-boot",
+                   env={FAULT: "lock:delay_ms=1500"}) as start:
+        start.wait_record("boot.cold")
+        before = identity(start)
+        start.wait_http(engine.port, "/health")
+        child, = [entry[0] for entry in start.processes() if entry[3] == before[0]]
+        wait_until("capture", lambda: start.tools("criu"), 30)
+        wait_until("lock", lambda: not start.try_http(engine.port, "/sum", timeout=1), 30)
+        os.kill(child, signal.SIGKILL)
+        record = start.wait_record("capture.failed", "capture.done")
+        assert record["event"] == "capture.failed", start.tail()
+        start.wait_record("engine.recovered", "engine.harmed")
+        settled(start)
+        assert identity(start) == before, start.tail()
+        assert b"a child does not answer" in start.http(engine.port, "/check")[1]
 
 
 CAPTURE_POINTS = ("gpu-start", "locked-first", "locked-next", "freeze", "checkpointed-first",

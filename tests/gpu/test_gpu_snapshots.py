@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from lib import engines
+from lib import engines, namespaces
 from lib.starts import read_text
 
 MIB = 1 << 20
@@ -153,3 +153,52 @@ def test_a_child_that_keeps_the_device_is_named_and_the_engine_serves_on(gpu):
         assert record["event"] == "capture.failed" and record["code"] == "unsnapshotable"
         assert "cuda_engine" in record["msg"]
         assert engine.ask(start) == answer
+
+
+LAZY_ENGINE = """
+import ctypes, http.server, sys
+SIZE, WORDS = 4 << 20, b"0123456789abcdef"
+def begin():
+    cuda, context, memory = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p(), ctypes.c_uint64()
+    assert cuda.cuInit(0) == 0 and cuda.cuCtxCreate_v2(ctypes.byref(context), 0, 0) == 0
+    assert cuda.cuMemAlloc_v2(ctypes.byref(memory), ctypes.c_size_t(SIZE)) == 0
+    assert cuda.cuMemcpyHtoD_v2(memory, WORDS * (SIZE // 16), ctypes.c_size_t(SIZE)) == 0
+    return cuda, memory
+class Handler(http.server.BaseHTTPRequestHandler):
+    cuda = None
+    def do_GET(self):
+        copy, answer = ctypes.create_string_buffer(SIZE), b"PASS\\n"
+        if self.path != "/health":
+            Handler.cuda = Handler.cuda or begin()
+            cuda, memory = Handler.cuda
+            assert cuda.cuMemcpyDtoH_v2(copy, memory, ctypes.c_size_t(SIZE)) == 0
+            answer = answer if copy.raw == WORDS * (SIZE // 16) else b"FAIL\\n"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_an_engine_that_loads_the_driver_at_its_first_request(gpu):
+    url = f"http://127.0.0.1:{PORT}"
+    engine = engines.Engine("lazy", (engines.PYTHON, "-c", LAZY_ENGINE, str(PORT)), PORT,
+                            ready=f"{url}/health", oracle=f"GET {url}/check", path="/check")
+    store, answer = gpu.captured(engine)
+    assert manifest(store)["gpu"]["processes"]
+    with gpu.start(store, engine) as start:
+        assert_wakes(start, engine, answer)
+
+
+def test_a_store_without_room_for_device_memory_is_told_before_the_freeze(gpu):
+    engine = cuda_engine(gpu.programs, "--device-mib", 320)
+    store = gpu.workplace.store()
+    namespaces.mount("tmpfs", store, "tmpfs", 0, "mode=700,size=200m")
+    try:
+        with gpu.start(store, engine, capture="first-boot") as start:
+            record = start.wait_record("capture.failed", "capture.done", seconds=60)
+            assert record["event"] == "capture.failed" and "MiB free" in record["msg"], record
+            assert engine.ask(start)
+    finally:
+        namespaces.umount(store)
