@@ -19,10 +19,10 @@ import pytest
 from lib import engines, namespaces
 from lib.starts import read_text, status_field, wait_until
 
-CAPTURE_STEPS = ("rights", "ready", "warm-up", "oracle", "store", "quiet", "freeze", "evacuate",
-                 "dump", "resume", "seal", "verify", "publish")
+CAPTURE_STEPS = ("rights", "ready", "warm-up", "oracle", "store", "quiet", "release", "freeze",
+                 "evacuate", "dump", "resume", "reclaim", "seal", "verify", "publish")
 WAKE_STEPS = ("criu-start", "open", "budget", "host", "gate", "digests-start", "pages", "files", "criu",
-              "fill", "digests", "resume", "answer")
+              "fill", "digests", "resume", "reclaim", "answer")
 FILL_POINTS = ("pages", "files", "criu", "fill-half", "fill", "digests", "resume")
 CAUSES = {"fail": "SNAPINIT_FAULT", "kill": "signal 9|killed|died|ended", "hang": "longer|time|late"}
 
