@@ -181,7 +181,8 @@ static const char *place_beside_us(char path[PATH_MAX])
 	}
 	if (strlen(path) + sizeof(tail) > PATH_MAX)
 		return NULL;
-	return strcat(path, tail);
+	memcpy(path + strlen(path), tail, sizeof(tail));
+	return path;
 }
 
 int config_file_load(struct config_file *config, const char *chosen, struct snap_error *err)

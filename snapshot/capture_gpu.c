@@ -7,13 +7,16 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/procfs.h"
 #include "snapshot/elf.h"
 #include "snapshot/gpu/devices.h"
 #include "snapshot/gpu/gpu_host.h"
 #include "snapshot/gpu/processes.h"
 #include "snapshot/task/tree.h"
 
-#define BUILD_ID_SIZE 41
+#define BUILD_ID_SIZE  41
+#define FROZEN_HOST_MS 1000U /* for NVML while the tree stands still */
 
 static int note_device(const struct gpu_host_device *device, struct manifest_gpu_device *ret)
 {
@@ -48,7 +51,7 @@ static int describe_devices(struct capture_gpu *gpu, struct snap_error *err)
 	gpu->host = malloc(sizeof(*gpu->host));
 	if (!gpu->host)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
-	if (gpu_host_take(gpu->library, gpu->host, NULL) < 0) {
+	if (gpu_host_take(gpu->library, deadline_after_ms(GPU_HOST_MS), gpu->host, NULL) < 0) {
 		free(gpu->host);
 		gpu->host = NULL;
 		manifest->driver = strdup("");
@@ -75,7 +78,8 @@ static void note_used(struct capture_gpu *gpu)
 	const struct manifest_gpu *manifest = gpu->checkpoint.manifest;
 	snap_cleanup_free struct gpu_host *now = malloc(sizeof(*now));
 
-	if (!gpu->host || !now || gpu_host_take(gpu->library, now, NULL) < 0)
+	if (!gpu->host || !now ||
+	    gpu_host_take(gpu->library, deadline_after_ms(FROZEN_HOST_MS), now, NULL) < 0)
 		return;
 	for (size_t i = 0; i < now->n && i < manifest->n_devices; i++) {
 		uint64_t before = gpu->host->devices[i].free_bytes;
@@ -129,6 +133,19 @@ int capture_gpu_start(struct capture_gpu *gpu, pid_t root, struct manifest_gpu *
 	return gpu_driver_start(&gpu->driver, err);
 }
 
+/* in a process that somebody has stopped the driver's own thread is stopped as well */
+static int check_runs(const struct manifest_gpu_process *process, struct snap_error *err)
+{
+	struct proc_stat stat;
+
+	if (procfs_stat(process->pid, &stat) < 0 || stat.state != 'T')
+		return 0;
+	return snap_fail_plain(err, SNAP_E_UNSNAPSHOTABLE, EBUSY,
+			       "pid %d (%s) uses CUDA and is stopped (SIGSTOP), so that the driver "
+			       "cannot lock it; continue it",
+			       (int)process->pid, stat.comm);
+}
+
 static int find(struct capture_gpu *gpu, pid_t root, struct snap_error *err)
 {
 	struct manifest_gpu *manifest = gpu->checkpoint.manifest;
@@ -149,9 +166,11 @@ static int find(struct capture_gpu *gpu, pid_t root, struct snap_error *err)
 	gpu->pids = calloc(manifest->n_processes + 1, sizeof(*gpu->pids));
 	if (!gpu->pids)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
-	for (size_t i = 0; i < manifest->n_processes; i++)
+	for (size_t i = 0; r == 0 && i < manifest->n_processes; i++) {
 		gpu->pids[i] = manifest->processes[i].pid;
-	return 0;
+		r = check_runs(&manifest->processes[i], err);
+	}
+	return r;
 }
 
 int capture_gpu_await(struct capture_gpu *gpu, pid_t root, uint64_t deadline_ns,

@@ -212,10 +212,10 @@ int gate_check(const struct manifest *m, const struct manifest_identity *want,
 	return ret->n > 0;
 }
 
-int gate_check_gpus(const struct manifest *m, const struct gate_accept *accept,
+int gate_check_gpus(const struct manifest *m, bool is_trusted, const struct gate_accept *accept,
 		    struct gate_reasons *ret)
 {
-	struct gate gate = {.m = m, .accept = accept, .ret = ret};
+	struct gate gate = {.m = m, .accept = accept, .ret = ret, .is_trusted = is_trusted};
 	size_t before = ret->n;
 
 	run_check(&gate, &gpu_check);

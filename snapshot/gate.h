@@ -8,6 +8,7 @@
  * that one line tells all of them.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "snapshot/manifest.h"
@@ -32,10 +33,11 @@ int gate_check(const struct manifest *m, const struct manifest_identity *want,
 	       struct gate_reasons *ret);
 
 /*
- * Driver and GPUs of this host against those of the snapshot; reasons are added to *ret. 0: none,
+ * Driver and GPUs of this host against those of the snapshot; reasons are added to *ret. Not
+ * is_trusted: no library is loaded that the snapshot names. 0: none,
  * or the snapshot has no GPU; else 1. Takes milliseconds and needs nothing that gate_check() needs.
  */
-int gate_check_gpus(const struct manifest *m, const struct gate_accept *accept,
+int gate_check_gpus(const struct manifest *m, bool is_trusted, const struct gate_accept *accept,
 		    struct gate_reasons *ret);
 
 #endif

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "snapshot/elf.h"
 #include "snapshot/gate_check.h"
 #include "snapshot/gpu/gpu_host.h"
@@ -100,7 +101,8 @@ void gate_check_gpu(struct gate *gate)
 		return;
 	if (!here)
 		gate_refuse_thing(gate, "host", "gpu: out of memory");
-	else if (gpu_host_take(had->library, here, &err) < 0)
+	else if (gpu_host_take(gate->is_trusted ? had->library : NULL,
+			       deadline_after_ms(GPU_HOST_MS), here, &err) < 0)
 		gate_refuse_thing(gate, "host", "gpu: %s", err.msg);
 	else
 		check_host(gate, here);

@@ -148,6 +148,8 @@ int gpu_checkpoint_lock(struct gpu_checkpoint *gpu, uint32_t timeout_ms, struct 
 		if (r == 0)
 			r = steps_fault(i == 0 ? "locked-first" : "locked-next", err);
 		if (r < 0) {
+			/* a call that was left behind may lock it yet */
+			gpu->unsure |= r == -ETIMEDOUT;
 			undo_lock(gpu, i);
 			return r;
 		}

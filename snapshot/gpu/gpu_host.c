@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "snapshot/gpu/errand.h"
 #include "snapshot/gpu/vendor_library.h"
 
 #define NVML_NAME	     "libnvidia-ml.so.1"
@@ -69,17 +70,43 @@ static void nvml_close(struct nvml *nvml)
 	*nvml = (struct nvml){0};
 }
 
-static int open_beside(const char *libcuda, struct nvml *ret, struct snap_error *err)
+static int open_in(const char *folder, size_t len, struct nvml *ret, struct snap_error *err)
 {
-	const char *slash = strrchr(libcuda, '/');
 	char path[PATH_MAX];
-	int n, r;
+	int n = snprintf(path, sizeof(path), "%.*s/%s", (int)len, folder, NVML_NAME);
 
-	n = snprintf(path, sizeof(path), "%.*s/%s", slash ? (int)(slash - libcuda) : 0, libcuda,
-		     NVML_NAME);
 	if (n < 0 || (size_t)n >= sizeof(path))
 		return snap_fail(err, SNAP_E_GPU, ENAMETOOLONG, "cannot look for %s", NVML_NAME);
-	r = vendor_library_load(path, RTLD_NOW | RTLD_LOCAL, &ret->library, err);
+	if (access(path, F_OK) < 0)
+		return snap_fail(err, SNAP_E_GPU, errno, "cannot open '%s'", path);
+	return vendor_library_load(path, RTLD_NOW | RTLD_LOCAL, &ret->library, err);
+}
+
+/* where the loader looks, as far as it is known: ours may be the bundle's, which knows its own */
+static int open_of_host(struct nvml *ret, struct snap_error *err)
+{
+	static const char places[] = "/usr/lib/x86_64-linux-gnu:/usr/lib64:/usr/lib:"
+				     "/usr/local/nvidia/lib64:/usr/local/nvidia/lib";
+	const char *const lists[] = {getenv("LD_LIBRARY_PATH"), places};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		for (const char *at = lists[i]; at && *at; at += strspn(at, ":")) {
+			size_t len = strcspn(at, ":");
+
+			if (*at == '/' && open_in(at, len, ret, NULL) == 0)
+				return 0;
+			at += len;
+		}
+	}
+	return snap_fail(err, SNAP_E_GPU, ENOENT, "cannot find %s", NVML_NAME);
+}
+
+static int open_nvml(const char *libcuda, struct nvml *ret, struct snap_error *err)
+{
+	const char *slash = libcuda ? strrchr(libcuda, '/') : NULL;
+	int r = slash ? open_in(libcuda, (size_t)(slash - libcuda), ret, err)
+		      : open_of_host(ret, err);
+
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < ARRAY_LEN(symbols); i++) {
@@ -87,7 +114,7 @@ static int open_beside(const char *libcuda, struct nvml *ret, struct snap_error 
 
 		if (!address) {
 			nvml_close(ret);
-			return snap_fail_plain(err, SNAP_E_GPU, ENOSYS, "'%s' has no %s", path,
+			return snap_fail_plain(err, SNAP_E_GPU, ENOSYS, "%s has no %s", NVML_NAME,
 					       symbols[i].name);
 		}
 		vendor_library_set(ret, symbols[i].offset, address);
@@ -168,21 +195,53 @@ static int take(const struct nvml *nvml, struct gpu_host *ret, struct snap_error
 	return r;
 }
 
-int gpu_host_take(const char *libcuda, struct gpu_host *ret, struct snap_error *err)
-{
-	struct nvml nvml = {0};
-	int r;
+/* all that the thread uses, and what it finds */
+struct request {
+	char libcuda[PATH_MAX]; /* "": that of the host */
+	struct gpu_host host;
+	struct snap_error err;
+};
 
-	memset(ret, 0, sizeof(*ret));
-	r = open_beside(libcuda, &nvml, err);
+static int run(void *arg)
+{
+	struct request *request = arg;
+	struct nvml nvml = {0};
+	int r = open_nvml(request->libcuda[0] ? request->libcuda : NULL, &nvml, &request->err);
+
 	if (r < 0)
 		return r;
-	r = check(&nvml, "state", nvml.init(NVML_FLAG_NO_ATTACH), err);
+	r = check(&nvml, "state", nvml.init(NVML_FLAG_NO_ATTACH), &request->err);
 	if (r == 0) {
-		r = take(&nvml, ret, err);
+		r = take(&nvml, &request->host, &request->err);
 		(void)nvml.shutdown();
 	}
 	nvml_close(&nvml);
+	return r;
+}
+
+int gpu_host_take(const char *libcuda, uint64_t deadline_ns, struct gpu_host *ret,
+		  struct snap_error *err)
+{
+	snap_cleanup_free struct request *request = calloc(1, sizeof(*request));
+	const struct request *done;
+	struct errand *errand;
+	int r;
+
+	if (!request)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+	(void)snprintf(request->libcuda, sizeof(request->libcuda), "%s", libcuda ? libcuda : "");
+	errand = errand_start(run, request, sizeof(*request));
+	if (!errand)
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot start a thread");
+	if (errand_wait(errand, deadline_ns, &r) < 0) {
+		errand_drop(errand);
+		return snap_fail_plain(err, SNAP_E_GPU, ETIMEDOUT, "NVML does not answer");
+	}
+	done = errand_arg(errand);
+	*ret = done->host;
+	if (r < 0 && err)
+		*err = done->err;
+	errand_drop(errand);
 	return r;
 }
 

@@ -32,11 +32,15 @@ struct gpu_host {
 	size_t n;
 };
 
+#define GPU_HOST_MS 5000U /* for NVML: it starts in some 20 ms where GPUs are kept awake */
+
 /*
- * NVML is looked for beside the CUDA driver at libcuda. SNAP_E_GPU: -ENOENT when there is none
- * (a container without the driver's "utility" part), -EIO with what it says.
+ * NVML is looked for beside the CUDA driver at libcuda; NULL: where this host's libraries are, for
+ * who must not load what somebody else names. SNAP_E_GPU: -ENOENT when there is none (a container
+ * without the driver's "utility" part), -ETIMEDOUT, -EIO with what it says.
  */
-int gpu_host_take(const char *libcuda, struct gpu_host *ret, struct snap_error *err);
+int gpu_host_take(const char *libcuda, uint64_t deadline_ns, struct gpu_host *ret,
+		  struct snap_error *err);
 
 /* does a Multi-Process Service own the GPUs, as far as a client can see? */
 bool gpu_host_has_mps(void);

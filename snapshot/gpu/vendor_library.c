@@ -3,21 +3,26 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <limits.h>
-#include <stdlib.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/fd.h"
 #include "common/user_namespace.h"
 
-static int check_owner(const char *path, struct snap_error *err)
+#define DOTS_MAX 64U
+
+static int check_owner(int fd, const char *path, struct snap_error *err)
 {
 	struct stat st;
 	bool is_ours, is_outside;
 
-	if (stat(path, &st) < 0)
+	if (fstat(fd, &st) < 0)
 		return snap_fail(err, SNAP_E_GPU, errno, "cannot look at '%s'", path);
 	is_ours = st.st_uid == 0 || st.st_uid == geteuid();
 	is_outside = st.st_uid == USER_NAMESPACE_OVERFLOW_UID &&
@@ -35,27 +40,38 @@ static int check_owner(const char *path, struct snap_error *err)
 	return 0;
 }
 
+/*
+ * By the descriptor that was looked at: who may exchange folders of the path would win between the
+ * look and the load. ld.so knows libraries by name, so no two may have one: each name has a dot
+ * more.
+ */
+static void *load(int fd, int flags)
+{
+	static atomic_uint n_loaded;
+	unsigned int dots = atomic_fetch_add(&n_loaded, 1) % DOTS_MAX;
+	char name[32 + 2 * DOTS_MAX];
+	size_t used = (size_t)snprintf(name, sizeof(name), "/proc/self");
+
+	for (unsigned int i = 0; i < dots; i++)
+		used += (size_t)snprintf(name + used, sizeof(name) - used, "/.");
+	(void)snprintf(name + used, sizeof(name) - used, "/fd/%d", fd);
+	return dlopen(name, flags);
+}
+
 int vendor_library_load(const char *path, int flags, void **ret, struct snap_error *err)
 {
-	snap_cleanup_free char *file = realpath(path, NULL);
-	char *slash;
+	snap_cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int r;
 
-	if (!file)
-		return snap_fail(err, SNAP_E_GPU, errno, "cannot load '%s'", path);
-	r = check_owner(file, err);
-	if (r < 0)
-		return r;
 	*ret = NULL;
-	slash = strrchr(file, '/');
-	*slash = '\0';
-	r = check_owner(slash == file ? "/" : file, err);
-	*slash = '/';
+	if (fd < 0)
+		return snap_fail(err, SNAP_E_GPU, errno, "cannot open '%s'", path);
+	r = check_owner(fd, path, err);
 	if (r < 0)
 		return r;
-	*ret = dlopen(file, flags);
+	*ret = load(fd, flags);
 	if (!*ret)
-		return snap_fail_plain(err, SNAP_E_GPU, ELIBACC, "cannot load '%s': %s", file,
+		return snap_fail_plain(err, SNAP_E_GPU, ELIBACC, "cannot load '%s': %s", path,
 				       dlerror());
 	return 0;
 }

@@ -18,8 +18,8 @@ struct vendor_symbol {
 };
 
 /*
- * dlopen() with flags. The file behind path and its folder must belong to root, to us, or, in a
- * user namespace, to somebody outside, and be writable for nobody else. SNAP_E_GPU.
+ * dlopen() with flags. The file behind path must belong to root, to us, or, in a user namespace, to
+ * somebody outside, and be writable for nobody else. SNAP_E_GPU.
  */
 int vendor_library_load(const char *path, int flags, void **ret, struct snap_error *err);
 

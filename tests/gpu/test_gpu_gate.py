@@ -146,6 +146,25 @@ def test_a_difference_that_is_accepted_is_tried(place_of_one):
         assert_wakes(start, place_of_one.engine, place_of_one.answer)
 
 
+def test_other_number_of_gpus_that_is_accepted_is_tried(place_of_one):
+    place_of_one.describe(TWO_GPUS)
+    with place_of_one.start(extra=("--accept", "gpu:count")) as start:
+        assert_wakes(start, place_of_one.engine, place_of_one.answer)
+
+
+def test_inspect_loads_nothing_that_a_snapshot_names(place_of_one):
+    """An archive may name a library that it has brought along itself."""
+    trace = place_of_one.description + ".trace"
+    for env, is_loaded in ({}, False), ({"LD_LIBRARY_PATH": place_of_one.library}, True):
+        done = subprocess.run([place_of_one.programs.snapctl, "inspect", place_of_one.store],
+                              env={"PATH": os.environ["PATH"], "FAKECUDA_TRACE": trace,
+                                   "FAKECUDA_HOST": place_of_one.description, **env},
+                              capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert os.path.exists(trace) == is_loaded
+        assert ("cannot find libnvidia-ml.so.1" in done.stdout) == (not is_loaded)
+
+
 def test_same_gpus_with_other_uuids_are_paired(place_of_one):
     place_of_one.describe(host(one(B)))
     with place_of_one.start() as start:
