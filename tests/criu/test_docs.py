@@ -33,6 +33,7 @@ BY = {
     "curl 'http://127.0.0.1:8090/ask": "tests/criu/test_rag_agent.py",
 }
 NOT_RUN = {
+    "./dev bundle && ./dev build && tests/gpu/run.sh --pack": "docs/gpu.md: for a machine with a GPU",
     "unshare --pid --fork --kill-child --mount-proc build/dev/init/snapinit": "docs/hacking.md: by hand",
     "gdb -p": "docs/hacking.md: by hand, in a debugger",
     "strace -f": "docs/hacking.md: by hand",
