@@ -142,13 +142,14 @@ static uint64_t pid_namespace(pid_t pid)
 struct outcome {
 	struct relay_news news;
 	uint64_t pid_ns; /* of the container, which is gone now */
+	int status;	 /* its exit status */
 };
 
 /* start one and stay until its end, showing what it makes (growth, NULL: nothing): 0 and
- * *ret_status, -ETIMEDOUT, or -errno with err */
+ * ret->status, -ETIMEDOUT, or -errno with err */
 static int start_and_attend(const struct create_place *place, const struct words *argv,
 			    uint64_t deadline_ns, struct attend *attend, struct outcome *ret,
-			    struct progress_growth *growth, int *ret_status, struct snap_error *err)
+			    struct progress_growth *growth, struct snap_error *err)
 {
 	struct runtime_dir dir = RUNTIME_DIR_NONE;
 	struct pidref init = PIDREF_NONE;
@@ -168,7 +169,7 @@ static int start_and_attend(const struct create_place *place, const struct words
 	/* not before the container is there: it is made by a fork, which wants no threads */
 	if (growth)
 		progress_start("capture", 0, progress_growth, growth);
-	r = attend_wait(attend, &init, &relay, deadline_ns, ret_status);
+	r = attend_wait(attend, &init, &relay, deadline_ns, &ret->status);
 	progress_stop();
 	pidref_done(&init);
 	runtime_dir_release(&dir);
@@ -185,12 +186,12 @@ static int run_container(const struct create_place *place, const struct words *a
 	const struct relay_news *news = &ret->news;
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
-	int status = 0, r;
+	int r;
 
 	*ret = (struct outcome){.pid_ns = 0};
 	/* a container is made with our own rights, whoever's store we are working on */
 	credentials_return();
-	r = start_and_attend(place, argv, deadline_ns, attend, ret, growth, &status, err);
+	r = start_and_attend(place, argv, deadline_ns, attend, ret, growth, err);
 	if (credentials_act_as(uid, gid, r < 0 ? NULL : err) < 0 && r == 0)
 		return -EPERM;
 	if (attend->ended_by != 0) {
@@ -203,10 +204,10 @@ static int run_container(const struct create_place *place, const struct words *a
 				       "not done before --timeout");
 	if (r < 0)
 		return r;
-	if (status == 0)
+	if (ret->status == 0)
 		return 0;
 	if (news->failure.code == SNAP_OK)
-		return fail_by_status(status, err);
+		return fail_by_status(ret->status, err);
 	*err = news->failure;
 	return -EIO;
 }

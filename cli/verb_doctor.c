@@ -162,7 +162,7 @@ static int examine_here(void *arg, struct snap_error *err)
 
 int verb_doctor(const struct verb *verb, int argc, char **argv, struct snap_error *err)
 {
-	struct doctor_options options = {.store = NULL};
+	static struct doctor_options options;
 	static struct examination examination;
 	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
 	int r;

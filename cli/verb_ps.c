@@ -138,8 +138,7 @@ int verb_ps(const struct verb *verb, int argc, char **argv, struct snap_error *e
 {
 	struct ps_options options = {.common = {.json = false}};
 	int next = verb_parse(verb, &options, &options.common, argc, argv, err);
-	json_t *list, *row;
-	size_t i;
+	json_t *list;
 
 	if (next < 0)
 		return next == VERB_HELPED ? 0 : VERB_FAILED;
@@ -152,7 +151,8 @@ int verb_ps(const struct verb *verb, int argc, char **argv, struct snap_error *e
 			       : 0;
 	(void)printf("%7s  %-16s  %-10s  %-6s  %9s  %-24s  %s\n", "PID", "NAME", "STATE", "START",
 		     "UP", "SNAPSHOT", "COMMAND");
-	json_array_foreach(list, i, row) print_row(row);
+	for (size_t i = 0; i < json_array_size(list); i++)
+		print_row(json_array_get(list, i));
 	if (json_array_size(list) > 1)
 		output_progress("state, capture and log-level choose one by --name or --pid");
 	json_decref(list);

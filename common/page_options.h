@@ -35,12 +35,12 @@ struct page_options {
 
 /* one entry of a table; env_of(NAME), key_of(name): its variable and its key in the file, or NULL
  */
-#define PAGE_OPTION(type, member, env_of, key_of, name, NAME, preset, text)                 \
-	{                                                                                   \
-		name, 0, OPTION_CHOICE,                                                     \
-			offsetof(type, member) + sizeof(const char *) * PAGE_OPTION_##NAME, \
-			env_of(#NAME), NULL, text, .key = key_of(name), .initial = preset,  \
-						   .words = PAGE_WORDS_##NAME               \
+#define PAGE_OPTION(type, member, env_of, key_of, name, NAME, preset, text)                  \
+	{                                                                                    \
+		name, 0, OPTION_CHOICE,                                                      \
+			offsetof(type, member) + sizeof(const char *) * PAGE_OPTION_##NAME,  \
+			env_of(#NAME), NULL, text, .key = key_of(name), .initial = (preset), \
+						   .words = PAGE_WORDS_##NAME                \
 	}
 
 /* clang-format off */

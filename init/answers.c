@@ -27,7 +27,7 @@ static void put_command(const struct init_options *options, struct json_writer *
 	unsigned int i = 0;
 
 	json_open_array(reply, "command");
-	for (; options->argv[i] && i < COMMAND_WORDS_MAX && left >= WORD_BYTES_MIN; i++) {
+	for (; i < COMMAND_WORDS_MAX && options->argv[i] && left >= WORD_BYTES_MIN; i++) {
 		size_t before = reply->used, size;
 
 		json_put_string_cut(reply, NULL, options->argv[i], left);

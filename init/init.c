@@ -720,9 +720,8 @@ static void set_up_control(struct init *init)
 				      "no control socket, because this is not PID 1: give "
 				      "--control PATH%s",
 				      needed ? ", else no capture can be asked for" : "");
-	else if (!chosen && !init->options->snapshot)
-		return;
-	else if (control_init(&init->control, &init->loop, path, PRIORITY_CONTROL, answers_put,
+	else if ((!chosen && !init->options->snapshot) ||
+		 control_init(&init->control, &init->loop, path, PRIORITY_CONTROL, answers_put,
 			      &init->answers, &err) == 0)
 		return;
 	log_write(needed || (chosen && !is_none) ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "control.off",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/difference.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -129,14 +130,19 @@ static const void **sort_things(const void *things, size_t n, size_t size,
 	return sorted;
 }
 
-static void compare_things(struct diff *d, const void *a, size_t n_a, const void *b, size_t n_b,
-			   size_t size, int (*compare)(const void *, const void *), pair_fn visit)
+struct things {
+	const void *items;
+	size_t n;
+};
+
+static void compare_things(struct diff *d, struct things a, struct things b, size_t size,
+			   int (*compare)(const void *, const void *), pair_fn visit)
 {
-	snap_cleanup_free const void **sorted_a = sort_things(a, n_a, size, compare);
-	snap_cleanup_free const void **sorted_b = sort_things(b, n_b, size, compare);
+	snap_cleanup_free const void **sorted_a = sort_things(a.items, a.n, size, compare);
+	snap_cleanup_free const void **sorted_b = sort_things(b.items, b.n, size, compare);
 
 	if (sorted_a && sorted_b)
-		walk_pairs(d, sorted_a, n_a, sorted_b, n_b, compare, visit);
+		walk_pairs(d, sorted_a, a.n, sorted_b, b.n, compare, visit);
 	else
 		d->failed = true;
 }
@@ -242,6 +248,7 @@ static void visit_flag(struct diff *d, const void *a, const void *b)
 {
 	const char *const *flag = a ? a : b;
 
+	assert(flag);
 	if (!a || !b)
 		add_named(d, true, "cpu", *flag, a ? "has it" : NULL, b ? "has it" : NULL);
 }
@@ -258,8 +265,9 @@ static void compare_host(struct diff *d)
 	add(d, true, "machine", a->machine, b->machine);
 	add(d, true, "kernel", a->kernel_release, b->kernel_release);
 	add_number(d, true, "page_size", a->page_size, b->page_size);
-	compare_things(d, a->cpu_flags.items, a->cpu_flags.n, b->cpu_flags.items, b->cpu_flags.n,
-		       sizeof(char *), compare_flags, visit_flag);
+	compare_things(d, (struct things){a->cpu_flags.items, a->cpu_flags.n},
+		       (struct things){b->cpu_flags.items, b->cpu_flags.n}, sizeof(char *),
+		       compare_flags, visit_flag);
 	add(d, true, "criu", a->criu_version, b->criu_version);
 	add_named(d, true, "criu", "build-id", a->criu_build_id, b->criu_build_id);
 	add(d, true, "setting", a->setting, b->setting);
@@ -320,9 +328,10 @@ static void describe_owner(uint32_t mode, uint32_t uid, uint32_t gid, char *buf,
 static void visit_file(struct diff *d, const void *pa, const void *pb)
 {
 	const struct manifest_file *a = pa, *b = pb;
-	const char *path = a ? a->path : b->path;
+	const char *path = a ? a->path : b ? b->path : "";
 	char text_a[256], text_b[256];
 
+	assert(a || b);
 	if (a)
 		describe_file(d->a, a, text_a, sizeof(text_a));
 	if (b)
@@ -348,6 +357,7 @@ static void visit_dir(struct diff *d, const void *pa, const void *pb)
 	const struct manifest_dir *a = pa, *b = pb;
 	char text_a[96], text_b[96];
 
+	assert(a || b);
 	if (a)
 		describe_owner(a->mode, a->uid, a->gid, text_a, sizeof(text_a));
 	if (b)
@@ -368,9 +378,11 @@ static int compare_listeners(const void *a, const void *b)
 static void visit_listener(struct diff *d, const void *a, const void *b)
 {
 	const struct manifest_listener *one = a ? a : b;
-	bool is_v6 = strchr(one->address, ':') != NULL;
 	char name[128];
+	bool is_v6;
 
+	assert(one);
+	is_v6 = strchr(one->address, ':') != NULL;
 	(void)snprintf(name, sizeof(name), "%s%.64s%s:%u", is_v6 ? "[" : "", one->address,
 		       is_v6 ? "]" : "", one->port);
 	if (!a || !b)
@@ -382,12 +394,14 @@ static void compare_needs(struct diff *d)
 {
 	const struct manifest *a = d->a, *b = d->b;
 
-	compare_things(d, a->files, a->n_files, b->files, b->n_files, sizeof(*a->files),
-		       compare_files, visit_file);
-	compare_things(d, a->dirs, a->n_dirs, b->dirs, b->n_dirs, sizeof(*a->dirs), compare_dirs,
-		       visit_dir);
-	compare_things(d, a->listeners, a->n_listeners, b->listeners, b->n_listeners,
-		       sizeof(*a->listeners), compare_listeners, visit_listener);
+	compare_things(d, (struct things){a->files, a->n_files},
+		       (struct things){b->files, b->n_files}, sizeof(*a->files), compare_files,
+		       visit_file);
+	compare_things(d, (struct things){a->dirs, a->n_dirs}, (struct things){b->dirs, b->n_dirs},
+		       sizeof(*a->dirs), compare_dirs, visit_dir);
+	compare_things(d, (struct things){a->listeners, a->n_listeners},
+		       (struct things){b->listeners, b->n_listeners}, sizeof(*a->listeners),
+		       compare_listeners, visit_listener);
 }
 
 static void add_text(struct diff *d, const char *name, const char *a, const char *b)
@@ -406,7 +420,7 @@ static void compare_rest(struct diff *d)
 	add_text(d, "ready", a->ready, b->ready);
 	add_text(d, "reclaim", a->reclaim_request, b->reclaim_request);
 	add_text(d, "oracle", a->oracle_request, b->oracle_request);
-	if (a->oracle_answer && b->oracle_answer && strcmp(a->oracle_answer, b->oracle_answer))
+	if (a->oracle_answer && b->oracle_answer && strcmp(a->oracle_answer, b->oracle_answer) != 0)
 		add(d, false, "oracle_answer", "one", "another");
 	add_number(d, false, "tasks", a->n_pids, b->n_pids);
 }

@@ -68,10 +68,10 @@ static la_ssize_t on_read(struct archive *tar, void *arg, const void **ret)
 /* bytes of a stranger's, for a terminal */
 static const char *shown(const char *name, char buf[SHOWN_MAX + 1])
 {
-	size_t n = 0;
+	size_t n = strnlen(name, SHOWN_MAX);
 
-	for (; name[n] && n < SHOWN_MAX; n++)
-		buf[n] = (char)(name[n] >= ' ' && name[n] <= '~' ? name[n] : '?');
+	for (size_t i = 0; i < n; i++)
+		buf[i] = (char)(name[i] >= ' ' && name[i] <= '~' ? name[i] : '?');
 	buf[n] = '\0';
 	return buf;
 }

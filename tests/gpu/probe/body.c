@@ -59,7 +59,7 @@ static void add_area(struct body *body, CUdeviceptr memory)
 
 static void add_plain(struct body *body)
 {
-	CUdeviceptr memory;
+	CUdeviceptr memory = 0;
 
 	CUDA_CALL(cuMemAlloc_v2, &memory, body->size);
 	add_area(body, memory);
@@ -67,7 +67,7 @@ static void add_plain(struct body *body)
 
 static void make_host_alloc(struct body *body)
 {
-	void *memory;
+	void *memory = NULL;
 
 	body->host_size = body->size;
 	CUDA_CALL(cuMemHostAlloc, &memory, body->host_size, 0);
@@ -101,7 +101,7 @@ static void make_vmm(struct body *body)
 					.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
 	CUmemGenericAllocationHandle handle;
 	CUdeviceptr memory;
-	size_t granule;
+	size_t granule = 1;
 
 	CUDA_CALL(cuMemGetAllocationGranularity, &granule, &properties, 0);
 	body->size = (body->size + granule - 1) / granule * granule;

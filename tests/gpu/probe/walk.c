@@ -55,7 +55,7 @@ int walk_do(pid_t pid, enum walk_call call, unsigned timeout_ms, double *ret_ms)
 
 int walk_state(pid_t pid)
 {
-	CUprocessState state;
+	CUprocessState state = CU_PROCESS_STATE_FAILED;
 
 	return CUDA_TRY(cuCheckpointProcessGetState, pid, &state) == CUDA_SUCCESS ? (int)state : -1;
 }
