@@ -35,15 +35,29 @@ def wait_for(condition, what, patience=PATIENCE):
         time.sleep(0.02)
 
 
+# what is tested may itself lie below /tmp
+MAKE = """
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/source
+mount --bind "$1" /run/source
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir -p "$1"
+mount --bind /run/source "$1"
+umount /run/source
+rmdir /run/source
+echo made
+exec cat
+"""
+
+
 class Host:
     """A mount namespace with /run and /tmp of its own: nobody else's containers are named there."""
 
     def __init__(self):
         # stays until its standard input ends
         self.holder = subprocess.Popen(  # pylint: disable=consider-using-with
-            ["unshare", "-m", "--propagation", "private", "sh", "-c",
-             "mount -t tmpfs -o mode=755 tmpfs /run && mount -t tmpfs -o mode=1777 tmpfs /tmp && "
-             "echo made && exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            ["unshare", "-m", "--propagation", "private", "sh", "-ec", MAKE, "sh", SOURCE],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.holder.stdout.readline() == b"made\n"
         self.started = []
 
