@@ -160,7 +160,8 @@ def test_capture_under_load_says_that_there_was_no_idle_moment(bench):
         finally:
             load.end()
         assert result.returncode == 7, result.stderr
-        assert f":{engine.port}" in result.stderr and "connection" in result.stderr, result.stderr
+        # a line holds a few of some twenty: those of the clients, or the agent's own to llama-server
+        assert "is open, and no connection survives a wake" in result.stderr, result.stderr
         load.check()
         assert len(start.records("boot.cold")) == 1
         assert not os.path.exists(f"{store}/current")
