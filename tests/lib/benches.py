@@ -88,12 +88,25 @@ B_CAPS = oci.SETTINGS["B"][0]
 ENV = containers.default_env("host")
 
 
-class Bench:
-    """Starts on the host with the rights of setting B: what most tests need."""
+class AnyBench:
+    """Where engines are started, one way or the other, and captured."""
 
     def __init__(self, workplace, programs):
         self.workplace = workplace
         self.programs = programs
+
+    def captured(self, engine, **options):
+        """A store with one snapshot of engine, and what the engine answered before."""
+        store = self.workplace.store(uid=options.get("uid", 0))
+        with self.start(store, engine, capture="first-boot", **options) as start:
+            done = start.wait_record("capture.done", "capture.failed", seconds=60)
+            assert done["event"] == "capture.done", start.tail()
+            answer = engine.ask(start)
+        return store, answer
+
+
+class Bench(AnyBench):
+    """Starts on the host with the rights of setting B: what most tests need."""
 
     def start(self, store, engine, *, capture=None, extra=(), env=None, programs=None, **options):
         programs = programs or self.programs
@@ -111,22 +124,9 @@ class Bench:
         assert not check or result.returncode == 0, result.stderr
         return result
 
-    def captured(self, engine, **options):
-        """A store with one snapshot of engine, and what the engine answered before."""
-        store = self.workplace.store(uid=options.get("uid", 0))
-        with self.start(store, engine, capture="first-boot", **options) as start:
-            done = start.wait_record("capture.done", "capture.failed", seconds=60)
-            assert done["event"] == "capture.done", start.tail()
-            answer = engine.ask(start)
-        return store, answer
 
-
-class ContainerBench:
+class ContainerBench(AnyBench):
     """Starts in fresh containers under crun."""
-
-    def __init__(self, workplace, programs):
-        self.workplace = workplace
-        self.programs = programs
 
     def start(self, store, engine, *, capture=None, extra=(), programs=None, **options):
         programs = programs or self.programs
@@ -134,14 +134,6 @@ class ContainerBench:
             self.workplace,
             programs.snapinit_args("/snapshot", engine, capture=capture, extra=extra),
             store=store, **options)
-
-    def captured(self, engine, **options):
-        store = self.workplace.store(uid=options.get("uid", 0))
-        with self.start(store, engine, capture="first-boot", **options) as start:
-            done = start.wait_record("capture.done", "capture.failed", seconds=60)
-            assert done["event"] == "capture.done", start.tail()
-            answer = engine.ask(start)
-        return store, answer
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots as one archive: what comes out is what went in, and nothing else gets into a store."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -454,7 +455,9 @@ def test_stalled_import_blocks_nobody(place, whole):
     told(snapctl("verify", store))
 
 
-def test_import_waits_with_what_it_has_for_who_holds_the_lease(place, whole):
+@contextlib.contextmanager
+def waiting_import(place, whole):
+    """(process, store): all is read, and somebody else holds the lease."""
     data = pack(place, whole, "--compress", "none").read_bytes()
     store = pathlib.Path(generations.Generation().put(str(place / "to"), "gen-2"))
     with begin_import(data[:-3000], store) as reader:
@@ -465,24 +468,20 @@ def test_import_waits_with_what_it_has_for_who_holds_the_lease(place, whole):
         while not (store / "gen-3" / "manifest.json").exists():
             assert time.monotonic() < end and reader.poll() is None
             time.sleep(0.01)
+        yield reader, store
+
+
+def test_import_waits_with_what_it_has_for_who_holds_the_lease(place, whole):
+    with waiting_import(place, whole) as (reader, store):
         time.sleep(0.3)  # some tries
         assert reader.poll() is None and (store / "current").read_text() == "gen-2\n"
         (store / "lease").unlink()
         assert reader.wait(30) == 0, reader.stderr.read()
-    assert (store / "current").read_text() == "gen-3\n"
+        assert (store / "current").read_text() == "gen-3\n"
 
 
 def test_waiting_import_can_be_stopped(place, whole):
-    data = pack(place, whole, "--compress", "none").read_bytes()
-    store = pathlib.Path(generations.Generation().put(str(place / "to"), "gen-2"))
-    with begin_import(data[:-3000], store) as reader:
-        put_lease(store, os.getpid())
-        reader.stdin.write(data[-3000:])
-        reader.stdin.close()
-        end = time.monotonic() + 30
-        while not (store / "gen-3" / "manifest.json").exists():
-            assert time.monotonic() < end and reader.poll() is None
-            time.sleep(0.01)
+    with waiting_import(place, whole) as (reader, store):
         reader.terminate()
         assert reader.wait(30) == 128 + signal.SIGTERM
     assert sorted(os.listdir(store)) == ["current", "gen-2", "lease"]
