@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -16,20 +17,20 @@
 #include "common/fd.h"
 #include "common/io.h"
 
-/* fork, at a wanted pid if there is one */
-static pid_t fork_at(pid_t pid)
-{
-	pid_t set_tid[1] = {pid};
-	struct clone_args args = {
-		.exit_signal = SIGCHLD,
-		.set_tid = (uint64_t)(uintptr_t)set_tid,
-		.set_tid_size = 1,
-	};
+#define CHILD_STACK (32U << 10)
 
-	if (pid == 0)
-		return fork();
-	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-}
+/* a sanitizer keeps notes about stacks in memory, which a child in our memory would leave wrong */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#	define CHILD_SHARES_MEMORY 0
+#else
+#	define CHILD_SHARES_MEMORY (CLONE_VM | CLONE_VFORK)
+#endif
+
+struct launch {
+	const struct process_spec *spec;
+	int status_fd;
+	pid_t parent;
+};
 
 /* lift sources above every target first, so that no dup2 hits a source still needed */
 static int place_fds(const struct process_spec *spec, int *status_fd)
@@ -99,9 +100,13 @@ static int enter_group(const struct process_spec *spec)
 	return 0;
 }
 
-static void __attribute__((noreturn))
-run_child(const struct process_spec *spec, int status_fd, pid_t parent)
+/* mind that this may run in the memory of the parent, which waits */
+static int run_child(void *arg)
 {
+	const struct launch *launch = arg;
+	const struct process_spec *spec = launch->spec;
+	char *const *envp = spec->envp ? spec->envp : environ;
+	int status_fd = launch->status_fd;
 	int r = place_fds(spec, &status_fd);
 
 	if (r == 0)
@@ -109,7 +114,7 @@ run_child(const struct process_spec *spec, int status_fd, pid_t parent)
 	if (r == 0 && spec->death_signal) {
 		if (prctl(PR_SET_PDEATHSIG, spec->death_signal) < 0)
 			r = -errno;
-		else if (getppid() != parent)
+		else if (getppid() != launch->parent)
 			_exit(125);
 	}
 	if (r == 0) {
@@ -118,16 +123,42 @@ run_child(const struct process_spec *spec, int status_fd, pid_t parent)
 			r = spec->prepare(spec->prepare_arg);
 	}
 	if (r == 0) {
-		if (spec->envp)
-			environ = (char **)(uintptr_t)spec->envp;
 		if (spec->path)
-			(void)execv(spec->path, spec->argv);
+			(void)execve(spec->path, spec->argv, envp);
 		else
-			(void)execvp(spec->argv[0], spec->argv);
+			(void)execvpe(spec->argv[0], spec->argv, envp);
 		r = -errno;
 	}
 	(void)io_write_full(status_fd, &r, sizeof(r));
 	_exit(127);
+}
+
+/* a copy of ours, for the wanted pid: the C library's clone() does not take one */
+static pid_t fork_at(const struct launch *launch)
+{
+	pid_t set_tid[1] = {launch->spec->pid};
+	struct clone_args args = {
+		.exit_signal = SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)set_tid,
+		.set_tid_size = 1,
+	};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0)
+		(void)run_child((void *)(uintptr_t)launch);
+	return pid;
+}
+
+/* as vfork(), with a stack of its own: a copy of our page tables costs as much as a small program
+ */
+static pid_t start_child(const struct launch *launch)
+{
+	_Alignas(64) unsigned char stack[CHILD_STACK];
+
+	if (launch->spec->pid != 0)
+		return fork_at(launch);
+	return clone(run_child, stack + sizeof(stack), CHILD_SHARES_MEMORY | SIGCHLD,
+		     (void *)(uintptr_t)launch);
 }
 
 int process_spawn(const struct process_spec *spec, struct pidref *ret, struct snap_error *err)
@@ -135,8 +166,9 @@ int process_spawn(const struct process_spec *spec, struct pidref *ret, struct sn
 	int pipe_fds[2], child_errno = 0, r;
 	snap_cleanup_close int read_end = FD_NONE;
 	snap_cleanup_close int write_end = FD_NONE;
-	pid_t self = getpid(), pid;
+	struct launch launch = {.spec = spec, .parent = getpid()};
 	sigset_t all, old;
+	pid_t pid;
 	ssize_t n;
 
 	if (spec->n_fds > PROCESS_FDS_MAX)
@@ -145,12 +177,11 @@ int process_spawn(const struct process_spec *spec, struct pidref *ret, struct sn
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot make a pipe");
 	read_end = pipe_fds[0];
 	write_end = pipe_fds[1];
+	launch.status_fd = write_end;
 
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, &old);
-	pid = fork_at(spec->pid);
-	if (pid == 0)
-		run_child(spec, write_end, self);
+	pid = start_child(&launch);
 	r = pid < 0 ? errno : 0;
 	(void)sigprocmask(SIG_SETMASK, &old, NULL);
 	if (pid < 0)

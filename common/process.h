@@ -32,12 +32,16 @@ struct process_spec {
 	pid_t pid;	/* wanted pid, needs CHECKPOINT_RESTORE; 0: any */
 	bool new_session;
 	bool new_group;
-	bool foreground;	   /* with new_group: make it the terminal's foreground group */
-	bool controlling;	   /* with new_session: its terminal, if there is one at 0 */
-	int death_signal;	   /* PR_SET_PDEATHSIG, 0: none */
-	const sigset_t *mask;	   /* signal mask of the child; NULL: empty */
-	const sigset_t *ignored;   /* signals left ignored in the child; NULL: all default */
-	int (*prepare)(void *arg); /* runs in the child just before exec; 0 or -errno */
+	bool foreground;	 /* with new_group: make it the terminal's foreground group */
+	bool controlling;	 /* with new_session: its terminal, if there is one at 0 */
+	int death_signal;	 /* PR_SET_PDEATHSIG, 0: none */
+	const sigset_t *mask;	 /* signal mask of the child; NULL: empty */
+	const sigset_t *ignored; /* signals left ignored in the child; NULL: all default */
+	/*
+	 * Runs in the child just before exec; 0 or -errno. The child may share our memory, and we
+	 * wait for it meanwhile: what it writes, the environment too, is written for us as well.
+	 */
+	int (*prepare)(void *arg);
 	void *prepare_arg;
 };
 

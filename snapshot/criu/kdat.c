@@ -18,6 +18,7 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/process.h"
+#include "snapshot/criu/criu_environment.h"
 #include "snapshot/task/shmem.h"
 #include "snapshot/temporary.h"
 #include "snapshot/trusted.h"
@@ -154,8 +155,6 @@ static int prepare_probe(void *arg)
 {
 	const struct probe *probe = arg;
 
-	if (setenv("XDG_RUNTIME_DIR", probe->dir, 1) < 0)
-		return -errno;
 	if (probe->unprivileged)
 		return 0;
 	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
@@ -180,12 +179,16 @@ static int run_probe(const struct criu_program *program, struct probe *probe,
 		.prepare = prepare_probe,
 		.prepare_arg = probe,
 	};
+	snap_cleanup(criu_environment_done) struct criu_environment environment = {0};
 	struct pidref process = PIDREF_NONE;
-	int status, r;
+	int status, r = criu_environment_make(probe->dir, &environment);
 
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot prepare CRIU's environment");
 	criu_program_argv(program, args, argv);
 	spec.path = argv[0];
 	spec.argv = (char *const *)(uintptr_t)argv;
+	spec.envp = environment.envp;
 	r = process_spawn(&spec, &process, err);
 	if (r != 0)
 		return r < 0 ? r : -ENOEXEC;

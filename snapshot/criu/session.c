@@ -22,6 +22,7 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/process.h"
+#include "snapshot/criu/criu_environment.h"
 
 #include "rpc.pb-c.h"
 
@@ -31,22 +32,6 @@
 #define FREEZE_TIMEOUT 10	   /* seconds, CRIU's own alarm for stopping the tree */
 #define REASON_LINES   3
 
-/*
- * In the child: where CRIU finds its kernel-feature cache. It looks there only when a request has
- * come; what the descriptor stands for is decided while CRIU starts. And GnuTLS, which CRIU links
- * for its page server, need not get ready for a connection that never comes (some 0.4 ms).
- */
-static int prepare_child(void *arg)
-{
-	const int *runtime_fd = arg;
-	char path[64];
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getppid(), *runtime_fd);
-	if (setenv("XDG_RUNTIME_DIR", path, 1) < 0 || setenv("GNUTLS_NO_IMPLICIT_INIT", "1", 1) < 0)
-		return -errno;
-	return 0;
-}
-
 int criu_session_open(const struct criu_program *program, const struct criu_start *start,
 		      struct criu_session *ret, struct snap_error *err)
 {
@@ -55,8 +40,9 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	snap_cleanup_close int log_fd = FD_NONE;
 	snap_cleanup_close int null_fd = FD_NONE;
 	snap_cleanup_close int runtime_fd = FD_NONE;
+	snap_cleanup(criu_environment_done) struct criu_environment environment = {0};
 	const char *argv[CRIU_ARGV_MAX];
-	char number[16];
+	char number[16], runtime[64];
 	const char *const args[] = {"swrk", number, NULL};
 	int pair[2], r;
 	unsigned int n = 4;
@@ -65,8 +51,6 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 		.close_fds = true,
 		.death_signal = start->outlives_us ? 0 : SIGKILL,
 		.ignored = start->outlives_us ? &ignored : NULL,
-		.prepare = prepare_child,
-		.prepare_arg = &runtime_fd,
 	};
 
 	(void)sigemptyset(&ignored);
@@ -84,6 +68,14 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot prepare CRIU's descriptors");
 
 	(void)snprintf(number, sizeof(number), "%d", theirs);
+	/*
+	 * CRIU looks for its cache only when a request has come; what the descriptor stands for is
+	 * decided while CRIU starts
+	 */
+	(void)snprintf(runtime, sizeof(runtime), "/proc/%d/fd/%d", (int)getpid(), runtime_fd);
+	r = criu_environment_make(runtime, &environment);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot prepare CRIU's environment");
 
 	struct process_fd fds[4 + CRIU_INHERIT_MAX] = {
 		{null_fd, 0}, {log_fd, 1}, {log_fd, 2}, {theirs, theirs}};
@@ -93,6 +85,7 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	criu_program_argv(program, args, argv);
 	spec.path = argv[0];
 	spec.argv = (char *const *)(uintptr_t)argv;
+	spec.envp = environment.envp;
 	spec.fds = fds;
 	spec.n_fds = n;
 
