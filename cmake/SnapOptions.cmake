@@ -7,6 +7,7 @@ set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 option(SNAP_WERROR "Warnings are errors" OFF)
+option(SNAP_STATIC_LIBRARIES "Libraries other than the C library by their archives, where they are installed" ON)
 set(SNAP_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined")
 
 add_compile_definitions(_GNU_SOURCE SNAP_VERSION="${PROJECT_VERSION}")
