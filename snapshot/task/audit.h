@@ -4,7 +4,8 @@
 
 /*
  * The audit names what CRIU would refuse, with its owner and the cure, before CRIU is asked and
- * while the engine still runs (shared/facts/criu.md 7). It reads /proc and sock_diag only.
+ * while the engine still runs (shared/facts/criu.md 7). It reads /proc and sock_diag, and asks a
+ * TCP socket that neither knows by a copy of its descriptor.
  */
 
 #include <stdbool.h>

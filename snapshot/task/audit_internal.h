@@ -28,6 +28,7 @@ struct audit_socket {
 	int fd;
 	char protocol[16]; /* as the kernel names it; "" when it does not */
 	bool told;
+	bool listed; /* of TCP: the kernel's tables have it */
 };
 
 struct audit {
@@ -80,6 +81,7 @@ int audit_leftovers(struct audit *audit);
 int audit_fds(struct audit *audit, const struct tree_process *process);
 int audit_maps(struct audit *audit, const struct tree_process *process);
 int audit_sockets(struct audit *audit);
+int audit_tcp_sockets(struct audit *audit);
 int audit_unix_sockets(struct audit *audit);
 
 /* descriptors the others need to see together */
@@ -87,6 +89,9 @@ int audit_socket_add(struct audit *audit, const struct tree_process *process, in
 		     uint64_t inode);
 /* the tree's holder of this socket; NULL: none */
 struct audit_socket *audit_socket_owned(const struct audit *audit, uint64_t inode);
+/* each line of a table in /proc/net; a table that this kernel lacks is empty */
+int audit_each_line(struct audit *audit, const char *path,
+		    void (*fn)(struct audit *audit, const char *line));
 /* one more place in an array of *room items, n of them used; 0, -E2BIG above max, -ENOMEM */
 int audit_make_room(void **items, size_t n, size_t *room, size_t size, size_t max);
 int audit_tty_add(struct audit *audit, const struct tree_process *process, int fd, dev_t device,

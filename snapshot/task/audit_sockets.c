@@ -1,32 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "snapshot/task/audit_internal.h"
 #include "snapshot/task/sockdiag.h"
-
-/* states in /proc/net/tcp */
-enum tcp_state {
-	TCP_STATE_ESTABLISHED = 1,
-	TCP_STATE_SYN_SENT,
-	TCP_STATE_SYN_RECV,
-	TCP_STATE_FIN_WAIT1,
-	TCP_STATE_FIN_WAIT2,
-	TCP_STATE_TIME_WAIT,
-	TCP_STATE_CLOSE,
-	TCP_STATE_CLOSE_WAIT,
-	TCP_STATE_LAST_ACK,
-	TCP_STATE_LISTEN,
-};
 
 int audit_make_room(void **items, size_t n, size_t *room, size_t size, size_t max)
 {
@@ -134,64 +117,8 @@ static void check_protocols(struct audit *audit)
 	}
 }
 
-/* "127.0.0.1:80" or "[::1]:80" of the kernel's words of hex, each in our byte order */
-static bool format_address(const char *hex, unsigned int port, char *buf, size_t size)
-{
-	bool v6 = strlen(hex) == 32;
-	char text[INET6_ADDRSTRLEN];
-	uint32_t words[4] = {0};
-
-	if (!v6 && strlen(hex) != 8)
-		return false;
-	for (size_t i = 0; i < (v6 ? 4 : 1); i++) {
-		if (sscanf(hex + i * 8, "%8" SCNx32, &words[i]) != 1)
-			return false;
-	}
-	if (!inet_ntop(v6 ? AF_INET6 : AF_INET, words, text, sizeof(text)))
-		return false;
-	(void)snprintf(buf, size, v6 ? "[%s]:%u" : "%s:%u", text, port);
-	return true;
-}
-
-static void check_tcp_line(struct audit *audit, const char *line)
-{
-	char local_hex[33], remote_hex[33], local[64], remote[64];
-	unsigned int local_port, remote_port, state, waiting;
-	const struct audit_socket *socket;
-	const char *what;
-	uint64_t inode;
-
-	if (sscanf(line,
-		   " %*u: %32[0-9A-F]:%x %32[0-9A-F]:%x %x %*x:%x %*x:%*x %*x %*u %*u %" SCNu64,
-		   local_hex, &local_port, remote_hex, &remote_port, &state, &waiting, &inode) != 7)
-		return;
-	socket = audit_socket_owned(audit, inode);
-	if (!socket || state == TCP_STATE_CLOSE || (state == TCP_STATE_LISTEN && waiting == 0) ||
-	    !format_address(local_hex, local_port, local, sizeof(local)) ||
-	    !format_address(remote_hex, remote_port, remote, sizeof(remote)))
-		return;
-	if (state == TCP_STATE_LISTEN) {
-		audit_find_transient(audit, socket->owner,
-				     "fd %d: tcp %s has connections not yet accepted (%u), which a "
-				     "wake drops; wait until the engine has taken them",
-				     socket->fd, local, waiting);
-		return;
-	}
-	if (state == TCP_STATE_ESTABLISHED)
-		what = "open";
-	else if (state == TCP_STATE_SYN_SENT || state == TCP_STATE_SYN_RECV)
-		what = "opening";
-	else
-		what = "closing";
-	audit_find_transient(audit, socket->owner,
-			     "fd %d: tcp %s ↔ %s is %s, and no connection survives a wake; "
-			     "close it before the capture",
-			     socket->fd, local, remote, what);
-}
-
-/* each line of a table in /proc/net; a table that this kernel lacks is empty */
-static int each_line(struct audit *audit, const char *path,
-		     void (*fn)(struct audit *audit, const char *line))
+int audit_each_line(struct audit *audit, const char *path,
+		    void (*fn)(struct audit *audit, const char *line))
 {
 	snap_cleanup_fclose FILE *file = fopen(path, "re");
 	char line[512];
@@ -246,7 +173,7 @@ static int check_netlink(struct audit *audit)
 {
 	int r;
 
-	r = each_line(audit, "/proc/net/netlink", check_netlink_line);
+	r = audit_each_line(audit, "/proc/net/netlink", check_netlink_line);
 	if (r < 0)
 		return r;
 	/* only to see the rarest of cases: no reason to fail where it is missing */
@@ -260,11 +187,8 @@ int audit_sockets(struct audit *audit)
 
 	sort_sockets(audit);
 	check_protocols(audit);
-	if (any_of_protocol(audit, "TCP")) {
-		r = each_line(audit, "/proc/net/tcp", check_tcp_line);
-		if (r == 0)
-			r = each_line(audit, "/proc/net/tcp6", check_tcp_line);
-	}
+	if (any_of_protocol(audit, "TCP"))
+		r = audit_tcp_sockets(audit);
 	if (r == 0 && any_of_protocol(audit, "NETLINK"))
 		r = check_netlink(audit);
 	if (r == 0 && any_of_protocol(audit, "UNIX"))

@@ -267,6 +267,46 @@ def test_dockers_capabilities_and_checkpoint_restore(boxes, disk):
         assert_fill(woken(boxes, store, engine, answer, *words, setting="B"), filler, "uring")
 
 
+# a connection that both ends have shut down; argv: for how many seconds the served end is kept
+KEEPS_SHUT_DOWN = """
+import http.server, socket, sys, threading
+listener = socket.create_server(("127.0.0.1", 8044))
+client = socket.create_connection(("127.0.0.1", 8044))
+kept = listener.accept()[0]
+for end in client, kept:
+    end.shutdown(socket.SHUT_RDWR)
+client.close()
+threading.Timer(float(sys.argv[1]), kept.close).start()
+http.server.HTTPServer(("127.0.0.1", 8043), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+def keeps_shut_down(seconds):
+    return engines.Engine("shut", (engines.PYTHON, "-c", KEEPS_SHUT_DOWN, str(seconds)), 8043,
+                          ready="http://127.0.0.1:8043/", oracle="none")
+
+
+def test_kept_descriptor_of_an_ended_connection_is_refused_by_name(bench):
+    """No table of the kernel has it, and CRIU would refuse it with the engine frozen."""
+    engine = keeps_shut_down(3600)
+    with bench.start(bench.workplace.store(), engine, capture="first-boot",
+                     extra=["--quiet-timeout", "300ms"]) as start:
+        failed = start.wait_record("capture.failed", "capture.done", seconds=60)
+        assert failed["event"] == "capture.failed", start.tail()
+        assert "tcp 127.0.0.1:8044" in failed["msg"] and "shut down and not closed" in failed["msg"]
+        assert failed["code"] == "unsnapshotable", failed
+        assert start.http(engine.port, "/")[0] == 200
+
+
+def test_capture_waits_for_the_end_of_a_kept_descriptor(bench):
+    store, engine = bench.workplace.store(), keeps_shut_down(2)
+    with bench.start(store, engine, capture="first-boot") as start:
+        done = start.wait_record("capture.done", "capture.failed", seconds=60)
+        assert done["event"] == "capture.done", start.tail()
+    with bench.start(store, engine) as start:
+        assert start.wait_record("wake.done", "boot.cold")["event"] == "wake.done", start.tail()
+
+
 class SnapctlBench:
     """Starts by snapctl run, by another user if there is a prefix for its command line."""
 

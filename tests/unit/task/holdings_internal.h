@@ -57,6 +57,12 @@ int holding_plain_sockets(void);
 		.criu_unprivileged = answer_unprivileged, .finding = text, \
 		.finding_unprivileged = text, .transient = true            \
 	}
+/* … and there not for ever */
+#define PASSING_UNPRIVILEGED(word, text)                                               \
+	{                                                                              \
+		.name = #word, .hold = hold_##word, .criu_unprivileged = CRIU_REFUSES, \
+		.finding_unprivileged = text, .transient = true                        \
+	}
 #define BEYOND(word, text, why)                                                                    \
 	{                                                                                          \
 		.name = #word, .hold = hold_##word, .finding = text, .finding_unprivileged = text, \

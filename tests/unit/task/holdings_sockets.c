@@ -164,6 +164,86 @@ static int hold_tcp_half_closed(void)
 	return holding_kept(close(client)); /* leaves CLOSE_WAIT */
 }
 
+/* no table has them any more, but they still know each other */
+static int hold_tcp_shut_down(void)
+{
+	struct sockaddr_in address;
+	int listener = tcp_listener(0, &address), client, served;
+
+	if (listener < 0)
+		return listener;
+	client = tcp_client(&address);
+	if (client < 0)
+		return client;
+	served = accept(listener, NULL, NULL);
+	if (shutdown(client, SHUT_RDWR) < 0 || shutdown(served, SHUT_RDWR) < 0)
+		return -errno;
+	return holding_kept(close(client));
+}
+
+static int hold_tcp_v6_shut_down(void)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+	socklen_t size = sizeof(address);
+	int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int client = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), served;
+
+	if (listener < 0 || bind(listener, (struct sockaddr *)&address, size) < 0 ||
+	    listen(listener, 8) < 0 ||
+	    getsockname(listener, (struct sockaddr *)&address, &size) < 0 ||
+	    connect(client, (struct sockaddr *)&address, size) < 0)
+		return -errno;
+	served = accept(listener, NULL, NULL);
+	if (shutdown(client, SHUT_RDWR) < 0 || shutdown(served, SHUT_RDWR) < 0)
+		return -errno;
+	return holding_kept(close(client));
+}
+
+/* one end goes without a word */
+static int hold_tcp_reset(void)
+{
+	struct linger linger = {.l_onoff = 1};
+	struct sockaddr_in address;
+	int listener = tcp_listener(0, &address), client;
+
+	if (listener < 0)
+		return listener;
+	client = tcp_client(&address);
+	if (client < 0 || accept(listener, NULL, NULL) < 0 ||
+	    setsockopt(client, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) < 0)
+		return -errno;
+	return holding_kept(close(client));
+}
+
+/* nobody listens there, and nobody has asked how it went */
+static int hold_tcp_refused(void)
+{
+	struct sockaddr_in address;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int listener = tcp_listener(0, &address);
+
+	if (fd < 0 || listener < 0 || close(listener) < 0)
+		return -errno;
+	return connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 && errno == EINPROGRESS
+		       ? 0
+		       : -errno;
+}
+
+/* had a peer, and has none */
+static int hold_tcp_disconnected(void)
+{
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
+	struct sockaddr_in address;
+	int listener = tcp_listener(0, &address), client;
+
+	if (listener < 0)
+		return listener;
+	client = tcp_client(&address);
+	if (client < 0 || close(accept(listener, NULL, NULL)) < 0)
+		return -errno;
+	return holding_kept(connect(client, &none, sizeof(none)));
+}
+
 static int hold_tcp_unaccepted(void)
 {
 	struct sockaddr_in address;
@@ -591,6 +671,11 @@ const struct holding socket_holdings[] = {
 	PASSING(tcp_inside, CRIU_DUMPS, CRIU_REFUSES, "is open"),
 	PASSING(tcp_v6_inside, CRIU_DUMPS, CRIU_REFUSES, "is open"),
 	PASSING(tcp_half_closed, CRIU_DUMPS, CRIU_REFUSES, "is closing"),
+	PASSING_UNPRIVILEGED(tcp_shut_down, "is shut down and not closed"),
+	PASSING_UNPRIVILEGED(tcp_v6_shut_down, "is shut down and not closed"),
+	PASSING_UNPRIVILEGED(tcp_reset, "is shut down and not closed"),
+	PASSING_UNPRIVILEGED(tcp_refused, "is shut down and not closed"),
+	DUMPED(tcp_disconnected),
 	PASSING(tcp_unaccepted, CRIU_DUMPS, CRIU_DUMPS, "not yet accepted"),
 	REFUSED(mptcp_listener, "multipathtcp=0"),
 	REFUSED(sctp, "SCTP"),
