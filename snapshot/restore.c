@@ -23,7 +23,6 @@
 #include "snapshot/task/hold.h"
 #include "snapshot/task/inherited.h"
 #include "snapshot/task/xcomp.h"
-#include "snapshot/temporary.h"
 #include "snapshot/trusted.h"
 
 #define CRIU_LOG_LEVEL 2
@@ -276,30 +275,6 @@ static void retract(struct restore *c, struct snap_error *err)
 			  c->result->generation);
 }
 
-/* where CRIU leaves its statistics: a folder of ours, for a fixed name in /tmp may be a trap */
-struct work_folder {
-	char path[FOLDER_PATH_MAX];
-	int fd; /* FD_NONE: nothing is writable here, and CRIU does without */
-};
-
-static void work_folder_make(struct work_folder *work)
-{
-	static const char *const places[] = {"/dev/shm", "/tmp", "/run"};
-
-	work->fd = FD_NONE;
-	for (size_t i = 0; i < ARRAY_LEN(places) && work->fd < 0; i++)
-		work->fd = temporary_folder(places[i], "work", work->path);
-}
-
-static void work_folder_remove(struct work_folder *work)
-{
-	if (work->fd < 0)
-		return;
-	(void)unlinkat(work->fd, "stats-restore", 0);
-	work->fd = fd_close(work->fd);
-	(void)rmdir(work->path);
-}
-
 /*
  * CRIU does what its images say: open files, bind sockets, by name. It must not be told so by a
  * damaged one. These are small; content, which it only copies, is checked beside it.
@@ -317,7 +292,9 @@ static int step_criu(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
 	snap_cleanup_close int images_fd = FD_NONE;
-	snap_cleanup(work_folder_remove) struct work_folder work = {.fd = FD_NONE};
+	/* CRIU leaves its statistics in its work folder, or does without where nothing can be made
+	 */
+	snap_cleanup_close int work_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct criu_options options = {
 		.unprivileged = c->m.unprivileged,
 		.net_admin = !c->m.unprivileged,
@@ -332,9 +309,8 @@ static int step_criu(void *context, struct snap_error *err)
 	r = wait_for_state(c, err);
 	if (r < 0)
 		return r;
-	work_folder_make(&work);
 	options.images_fd = images_fd;
-	options.work_fd = work.fd >= 0 ? work.fd : -1;
+	options.work_fd = work_fd;
 	for (int i = 0; i < 3; i++) {
 		if (c->config->stdio[i] >= 0 && c->m.stdio[i])
 			options.inherit[options.n_inherit++] =

@@ -287,3 +287,21 @@ def test_cold_boot_tells_upstream_when_it_answers(bench):
             assert start.wait_record("boot.cold")["reason"] == "no-snapshot"
             assert upstream.recv(100) == b"READY=1"
             assert start.http(engine.port, "/health")[0] == 200
+
+
+def test_wake_makes_no_temporary_folder(bench):
+    """One that is killed in the middle of it would leave it."""
+    engine, folders = engines.static_service(bench.programs), ("/dev/shm", "/tmp")
+    store, answer = bench.captured(engine)
+
+    def make_old():
+        for folder in folders:
+            os.utime(folder, (0, 0))
+
+    with bench.start(store, engine, prepare=make_old) as start:
+        assert start.wait_record("wake.done", "boot.cold")["event"] == "wake.done", start.tail()
+        assert engine.ask(start) == answer
+        changed = [os.stat(f"/proc/{start.pid}/root{folder}").st_mtime for folder in folders]
+        assert changed == [0, 0], start.tail()
+    assert not [name for name in os.listdir(os.path.join(store, "gen-1", "criu"))
+                if name.startswith("stats-restore")]
