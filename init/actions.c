@@ -948,8 +948,13 @@ ACTION(act_frozen_breach)
 
 ACTION(act_frozen_late)
 {
+	int wish = held_wish(s);
+
 	(void)e;
-	(void)snap_fail(&s->failure, SNAP_E_DUMP, 0, "the capture took longer than it may");
+	if (wish > 0)
+		take_wish(s, wish);
+	else
+		(void)snap_fail(&s->failure, SNAP_E_DUMP, 0, "the capture took longer than it may");
 	return mend(s);
 }
 

@@ -136,15 +136,26 @@ static void undo_lock(struct gpu_checkpoint *gpu, size_t failed)
 		(void)unlock_one(gpu, i, NULL, NULL);
 }
 
+/* -ECANCELED: not begun, or the process runs on, and we are asked to stop */
+static int lock_one(const struct gpu_checkpoint *gpu, size_t i, uint32_t timeout_ms,
+		    struct snap_error *err)
+{
+	struct gpu_call call = call_of(gpu, i, GPU_OPERATION_LOCK, NULL);
+	int r;
+
+	call.lock_timeout_ms = timeout_ms > 0 ? timeout_ms : 1;
+	call.deadline_ns = deadline_after_ms(timeout_ms + LOCK_SLACK_MS);
+	r = steps_stopped() ? -EBUSY : gpu_call(&call, NULL, err);
+	if (r == -EBUSY && steps_stopped())
+		return snap_fail_plain(err, SNAP_E_STOPPED, ECANCELED, "asked to stop");
+	return r;
+}
+
 int gpu_checkpoint_lock(struct gpu_checkpoint *gpu, uint32_t timeout_ms, struct snap_error *err)
 {
 	for (size_t i = 0; i < gpu->manifest->n_processes; i++) {
-		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_LOCK, NULL);
-		int r;
+		int r = lock_one(gpu, i, timeout_ms, err);
 
-		call.lock_timeout_ms = timeout_ms > 0 ? timeout_ms : 1;
-		call.deadline_ns = deadline_after_ms(timeout_ms + LOCK_SLACK_MS);
-		r = gpu_call(&call, NULL, err);
 		if (r == 0)
 			r = steps_fault(i == 0 ? "locked-first" : "locked-next", err);
 		if (r < 0) {

@@ -37,7 +37,8 @@ struct gpu_checkpoint {
 
 /*
  * The tree runs: each waits up to timeout_ms for its GPU work to end. All or none: on failure those
- * that were locked are unlocked (-EBUSY: one has work that does not end; the tree runs on).
+ * that were locked are unlocked (-EBUSY: one has work that does not end; -ECANCELED: asked to stop;
+ * the tree runs on).
  */
 int gpu_checkpoint_lock(struct gpu_checkpoint *gpu, uint32_t timeout_ms, struct snap_error *err);
 

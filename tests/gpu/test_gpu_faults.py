@@ -8,6 +8,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import subprocess
 
 from fakes import assert_put_away, checkpoint_calls
 
@@ -163,6 +164,36 @@ def test_a_process_that_ends_while_others_are_locked_costs_only_itself(gpu):  # 
         settled(start)
         assert identity(start) == before, start.tail()
         assert b"a child does not answer" in start.http(engine.port, "/check")[1]
+
+
+def assert_told_as_a_wish(start):
+    os.kill(start.pid, signal.SIGTERM)
+    record = start.wait_record("capture.failed", "capture.done", seconds=30)
+    assert (record["event"], record["code"]) == ("capture.failed", "stopped"), start.tail()
+    assert "longer than it may" not in start.stderr
+    assert start.wait_exit(60) in (0, 128 + signal.SIGTERM)
+
+
+def test_no_process_more_is_locked_for_who_wants_the_end(gpu):  # noqa: F811
+    trace, env, _ = traced(gpu, FAULT, "lock:delay_ms=3000")
+    _, _, start = capture_with(gpu, env)
+    with start:
+        state = [gpu.programs.snapctl, "state", "--pid", str(start.pid)]
+        wait_until("freeze", lambda: b"frozen" in subprocess.run(
+            state, check=False, capture_output=True).stdout, 30)
+        assert_told_as_a_wish(start)
+        assert not start.records("engine.recovered", "engine.harmed"), start.tail()
+        assert [call for call, *_ in checkpoint_calls(trace)].count("Lock") < 2
+
+
+def test_lock_that_is_cut_off_by_a_wish_to_end_is_told_as_that(gpu):  # noqa: F811
+    engine, _, start = capture_with(gpu, {FAULT: "lock:delay_ms=9000"})
+    with start:
+        start.wait_http(engine.port, "/health")
+        wait_until("capture", lambda: start.tools("criu"), 30)
+        wait_until("lock", lambda: not start.try_http(engine.port, "/sum", timeout=1), 30)
+        assert_told_as_a_wish(start)
+        assert start.records("engine.recovered", "engine.harmed"), start.tail()
 
 
 CAPTURE_POINTS = ("gpu-start", "locked-first", "locked-next", "freeze", "checkpointed-first",

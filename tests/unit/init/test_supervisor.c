@@ -1212,6 +1212,26 @@ static void test_wish_to_end_waits_for_the_recovery(void **state)
 	assert_int_equal(b.world.boots, 1);
 }
 
+static void test_capture_that_a_wish_cuts_short_is_told_as_that(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	assert_true(go_to_of(&b, &first_boot, STATE_FROZEN, true));
+	happen(&b, EVENT_TERMINATE);
+	happen(&b, EVENT_DEADLINE);
+	in_state(&b, STATE_MENDING);
+	assert_int_equal(b.s.report.outcome, CAPTURE_FAILED);
+	assert_int_equal(b.s.report.code, SNAP_E_STOPPED);
+	assert_non_null(strstr(b.s.report.text, "asked to end first (TERM)"));
+
+	/* and one that is late by itself as this */
+	assert_true(go_to_of(&b, &first_boot, STATE_FROZEN, true));
+	happen(&b, EVENT_DEADLINE);
+	assert_int_equal(b.s.report.code, SNAP_E_DUMP);
+	assert_non_null(strstr(b.s.report.text, "longer than it may"));
+}
+
 static void test_wish_to_end_forbids_the_second_boot(void **state)
 {
 	struct bench b;
@@ -1662,6 +1682,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_what_a_recovery_reads_is_kept_until_the_tree_is_whole),
 		cmocka_unit_test(test_tree_that_stays_with_holes_never_runs_again),
 		cmocka_unit_test(test_wish_to_end_waits_for_the_recovery),
+		cmocka_unit_test(test_capture_that_a_wish_cuts_short_is_told_as_that),
 		cmocka_unit_test(test_wish_to_end_forbids_the_second_boot),
 		cmocka_unit_test(test_capture_is_made_when_asked_for),
 		cmocka_unit_test(test_cold_boot_is_timed_when_it_happens),
