@@ -81,6 +81,11 @@ static int connect_name(const char *name, uint64_t deadline_ns, struct snap_erro
 	snap_cleanup_close int file_fd = runtime_dir_open_socket(name);
 	int fd;
 
+	if (file_fd == -ENOTUNIQ)
+		return snap_fail_plain(err, SNAP_E_USAGE, ENOTUNIQ,
+				       "several users have a container of the name '%s': choose "
+				       "one by --pid (snapctl ps lists them)",
+				       name);
 	if (file_fd < 0)
 		return snap_fail_plain(err, SNAP_E_PREFLIGHT, -file_fd,
 				       "no container of the name '%s' runs here%s; snapctl ps "

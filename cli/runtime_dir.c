@@ -11,16 +11,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/parse.h"
 
 #define SOCKET_NAME	 "control.sock"
 #define DERIVED_MAX	 40   /* bytes of the command's name in a name */
@@ -307,7 +310,107 @@ int runtime_dir_each(runtime_dir_fn fn, void *arg)
 	return visit.result;
 }
 
-int runtime_dir_open_socket(const char *name)
+/* for what is a user's: it is theirs alone, and no link or mount of theirs leads elsewhere */
+static int open_owned(int dir_fd, const char *name, uint64_t flags, uid_t uid)
+{
+	struct open_how how = {
+		.flags = flags | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+	};
+	snap_cleanup_close int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_uid != uid || (st.st_mode & 022) != 0)
+		return -EPERM;
+	return TAKE_FD(fd);
+}
+
+struct others {
+	runtime_dir_fn fn;
+	void *arg;
+	uid_t uid; /* whose base it is */
+	int result;
+};
+
+static void visit_owned(int base_fd, const char *name, void *arg)
+{
+	struct others *others = arg;
+	snap_cleanup_close int dir_fd = FD_NONE;
+	snap_cleanup_close int fd = FD_NONE;
+	struct stat st;
+
+	if (others->result != 0 || !is_name(name))
+		return;
+	dir_fd = open_owned(base_fd, name, O_PATH | O_DIRECTORY, others->uid);
+	if (dir_fd >= 0)
+		fd = open_owned(dir_fd, SOCKET_NAME, O_PATH, others->uid);
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode))
+		others->result = others->fn(name, fd, others->arg);
+}
+
+/* "1000" or "snapinit-1000"; false for all that names no other user */
+static bool is_of_other(const char *prefix, const char *name, uid_t *ret)
+{
+	size_t len = strlen(prefix);
+	uint64_t uid;
+
+	if (strncmp(name, prefix, len) != 0 || parse_u64(name + len, &uid) < 0 ||
+	    uid >= UINT32_MAX || uid == geteuid())
+		return false;
+	*ret = (uid_t)uid;
+	return true;
+}
+
+static void visit_base(int dir_fd, const char *name, struct others *others)
+{
+	snap_cleanup_close int base_fd =
+		open_owned(dir_fd, name, O_RDONLY | O_DIRECTORY, others->uid);
+
+	if (base_fd >= 0)
+		each_entry(base_fd, visit_owned, others);
+}
+
+static void visit_runtime(int run_fd, const char *name, void *arg)
+{
+	struct others *others = arg;
+	snap_cleanup_close int dir_fd = FD_NONE;
+
+	if (!is_of_other("", name, &others->uid))
+		return;
+	/* each is a mount, which root has made */
+	dir_fd = openat(run_fd, name, OPEN_FOLDER);
+	if (dir_fd >= 0)
+		visit_base(dir_fd, "snapinit", others);
+}
+
+static void visit_temporary(int tmp_fd, const char *name, void *arg)
+{
+	struct others *others = arg;
+
+	if (is_of_other("snapinit-", name, &others->uid))
+		visit_base(tmp_fd, name, others);
+}
+
+int runtime_dir_each_of_others(runtime_dir_fn fn, void *arg)
+{
+	snap_cleanup_close int run_fd = FD_NONE;
+	snap_cleanup_close int tmp_fd = FD_NONE;
+	struct others others = {.fn = fn, .arg = arg};
+
+	if (geteuid() != 0)
+		return 0;
+	run_fd = open("/run/user", OPEN_FOLDER);
+	if (run_fd >= 0)
+		each_entry(run_fd, visit_runtime, &others);
+	tmp_fd = open("/tmp", OPEN_FOLDER);
+	if (tmp_fd >= 0)
+		each_entry(tmp_fd, visit_temporary, &others);
+	return others.result;
+}
+
+static int open_own_socket(const char *name)
 {
 	struct base bases[BASES_MAX];
 	unsigned int n = list_bases(bases);
@@ -323,4 +426,35 @@ int runtime_dir_open_socket(const char *name)
 			result = fd;
 	}
 	return result;
+}
+
+struct wanted {
+	const char *name;
+	int fd;
+};
+
+static int take_wanted(const char *name, int socket_fd, void *arg)
+{
+	struct wanted *wanted = arg;
+
+	if (strcmp(name, wanted->name) != 0)
+		return 0;
+	if (wanted->fd >= 0)
+		return -ENOTUNIQ;
+	wanted->fd = fd_dup_above(socket_fd, 3);
+	return wanted->fd < 0 ? wanted->fd : 0;
+}
+
+int runtime_dir_open_socket(const char *name)
+{
+	struct wanted wanted = {.name = name, .fd = FD_NONE};
+	int fd = open_own_socket(name), r;
+
+	if (fd != -ENOENT)
+		return fd;
+	r = runtime_dir_each_of_others(take_wanted, &wanted);
+	if (r == 0 && wanted.fd >= 0)
+		return wanted.fd;
+	(void)fd_close(wanted.fd);
+	return r < 0 ? r : -ENOENT;
 }

@@ -47,7 +47,17 @@ void runtime_dir_release(struct runtime_dir *dir);
 typedef int (*runtime_dir_fn)(const char *name, int socket_fd, void *arg);
 int runtime_dir_each(runtime_dir_fn fn, void *arg);
 
-/* the socket file of that name as an O_PATH descriptor, the caller's; -ENOENT: there is none */
+/*
+ * The same for the containers that other users have started, where root asks; nobody else is shown
+ * any. Of /run/user/UID/snapinit and /tmp/snapinit-UID only what is UID's own counts, links and
+ * mounts below them do not. Whoever listens there may be hostile: connect with a deadline.
+ */
+int runtime_dir_each_of_others(runtime_dir_fn fn, void *arg);
+
+/*
+ * The socket file of that name as an O_PATH descriptor, the caller's; one of ours comes before
+ * those of others. -ENOENT: there is none; -ENOTUNIQ: several other users have one.
+ */
 int runtime_dir_open_socket(const char *name);
 
 #endif

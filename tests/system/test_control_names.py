@@ -249,6 +249,66 @@ def test_users_have_theirs_in_their_runtime_folder(host, runtime, place):
     # to a snapinit in a user namespace the host's root is nobody, but who has started it is not
     assert host.state("--pid", rows["mine"]["pid"])["command"] == ["sleep", "60"]
     refused(host.snapctl("state", "--pid", rows["mine"]["pid"], uid=NOBODY), 3)
+    # and root finds them by name, other users do not
+    assert {name: row["pid"] for name, row in host.rows().items()} == {
+        name: row["pid"] for name, row in rows.items()}
+    assert host.state("--name", "mine")["command"] == ["sleep", "60"]
+    assert "mine" not in host.rows(uid=NOBODY)
+    refused(host.snapctl("state", "--name", "mine", uid=NOBODY), 3)
+    # who says nothing means none of theirs
+    refused(host.snapctl("state"), 3, "snapctl ps")
+
+
+# argv: uid, folder of a container; a socket there on which somebody listens
+LISTEN = """
+import os, socket, sys, time
+os.setuid(int(sys.argv[1]))
+os.umask(0o077)
+os.makedirs(sys.argv[2])
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[2] + "/control.sock")
+listener.listen()
+print("listens", flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_other_users_put_there_leads_nowhere(host):
+    """For root only: what is not the user's own counts for nothing, and ours come first."""
+    with contextlib.ExitStack() as stack:
+        def listen(uid, base, name):
+            process = stack.enter_context(subprocess.Popen(
+                host.command(["python3", "-c", LISTEN, uid, f"{base}/{name}"], 0),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE))
+            stack.callback(process.kill)
+            assert process.stdout.readline() == b"listens\n"
+
+        def is_known(name):
+            """Silent, but found."""
+            done = host.snapctl("state", "--name", name)
+            assert done.returncode in (3, 6), done.stderr
+            return "no container of the name" not in done.stderr
+
+        listen(USER, f"/tmp/snapinit-{USER}", "llm")
+        assert is_known("llm")
+        # a second user's of that name: neither is meant
+        listen(NOBODY, f"/tmp/snapinit-{NOBODY}", "llm")
+        refused(host.snapctl("state", "--name", "llm"), 2, "several users", "--pid")
+        # a base that is another's than its name says, and one that others may write to
+        listen(USER, "/tmp/snapinit-1001", "claimed")
+        listen(USER, f"/tmp/snapinit-{USER}", "open")
+        host.call("chmod", "777", f"/tmp/snapinit-{USER}/open")
+        # links to it, of the folder and of the socket
+        host.call("ln", "-s", f"/tmp/snapinit-{NOBODY}/llm", f"/tmp/snapinit-{USER}/linked", uid=USER)
+        host.call("mkdir", f"/tmp/snapinit-{USER}/link", uid=USER)
+        host.call("ln", "-s", f"/tmp/snapinit-{NOBODY}/llm/control.sock",
+                  f"/tmp/snapinit-{USER}/link/control.sock", uid=USER)
+        for name in ("claimed", "open", "linked", "link"):
+            assert not is_known(name), name
+        # ours
+        host.run("llm", "--name", "llm", "--", "sleep", "60")
+        assert host.state("--name", "llm")["command"] == ["sleep", "60"]
+        assert host.rows()["llm"]["state"]["command"] == ["sleep", "60"]
 
 
 def test_no_folder_is_no_reason_not_to_run(host):
