@@ -31,6 +31,7 @@
 #define LOCK_AGAIN_MS	 10
 #define LOCK_PATIENCE_MS 2000
 #define BASES_MAX	 4
+#define TRIED_MAX	 640 /* bytes of a message about them */
 #define OPEN_FOLDER	 (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define PLAIN_NAME	 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
@@ -220,11 +221,27 @@ static int claim_in(const char *base, const char *name, const char *command,
 	return fd < 0 ? fd : 0;
 }
 
+struct tried {
+	char text[TRIED_MAX];
+	size_t used;
+};
+
+static void note_tried(struct tried *tried, const char *base, const char *why)
+{
+	int n = snprintf(tried->text + tried->used, sizeof(tried->text) - tried->used,
+			 "%s'%.100s' (%s)", tried->used > 0 ? ", " : "", base, why);
+
+	if (n > 0 && tried->used + (size_t)n < sizeof(tried->text))
+		tried->used += (size_t)n;
+	tried->text[tried->used] = '\0';
+}
+
 int runtime_dir_claim(const char *name, const char *command, const struct credentials *user,
 		      struct runtime_dir *ret, struct snap_error *err)
 {
 	struct base bases[BASES_MAX];
 	unsigned int n = list_bases(bases);
+	struct tried tried = {.used = 0};
 	int r = -ENOENT;
 
 	*ret = (struct runtime_dir)RUNTIME_DIR_NONE;
@@ -237,6 +254,9 @@ int runtime_dir_claim(const char *name, const char *command, const struct creden
 		ret->base_fd = make_base(&bases[i]);
 		if (ret->base_fd < 0) {
 			r = ret->base_fd;
+			note_tried(&tried, bases[i].path,
+				   r == -EPERM ? "another user's, or others may write to it"
+					       : strerror(-r));
 			continue;
 		}
 		each_entry(ret->base_fd, remove_leftover, NULL);
@@ -250,10 +270,13 @@ int runtime_dir_claim(const char *name, const char *command, const struct creden
 					       "a container of the name '%s' runs: choose another "
 					       "--name, or end it (snapctl ps)",
 					       name);
+		note_tried(&tried, bases[i].path,
+			   r == -ENAMETOOLONG ? "too long for a socket's path" : strerror(-r));
 	}
-	return snap_fail(err, SNAP_E_PREFLIGHT, -r,
-			 "no folder for a control socket, as %s or below XDG_RUNTIME_DIR",
-			 bases[0].path);
+	return snap_fail_plain(err, SNAP_E_PREFLIGHT, -r,
+			       "no folder for a control socket can be had: %s; set XDG_RUNTIME_DIR "
+			       "to a folder of your own, or say where by --control PATH",
+			       tried.text);
 }
 
 void runtime_dir_release(struct runtime_dir *dir)

@@ -320,7 +320,9 @@ def test_no_folder_is_no_reason_not_to_run(host):
         done = host.snapctl("run", "--", "true")
         assert done.returncode == 0, done.stderr
         assert "no control socket" in done.stderr
-        refused(host.snapctl("run", "--name", "x", "--", "true"), 125, "/run/snapinit")
+        refused(host.snapctl("run", "--name", "x", "--", "true"), 125,
+                "'/run/snapinit' (another user's, or others may write to it)", "'/tmp/snapinit-0' (",
+                "'/run/user/0/snapinit' (No such file or directory)", "XDG_RUNTIME_DIR", "--control")
         assert host.ls("/run/snapinit") == []
 
 
