@@ -123,10 +123,13 @@ int capture_gpu_start(struct capture_gpu *gpu, pid_t root, struct manifest_gpu *
 
 	gpu->checkpoint.driver = &gpu->driver;
 	gpu->checkpoint.manifest = manifest;
-	if (r == 0)
-		r = gpu_processes_library(&tree, gpu->library, err);
-	if (r <= 0)
+	if (r < 0)
 		return r;
+	r = gpu_processes_library(&tree, gpu->library, &gpu->why);
+	if (r < 0 && r != -ESTALE && err)
+		*err = gpu->why;
+	if (r <= 0)
+		return r == -ESTALE ? 0 : r;
 	if (gpu_driver_open(gpu->library, &gpu->driver, &gpu->why) < 0)
 		return 0;
 	gpu->used = true;

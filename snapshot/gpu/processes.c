@@ -2,9 +2,11 @@
 #include "snapshot/gpu/processes.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "snapshot/task/procmaps.h"
 
@@ -15,7 +17,20 @@ static bool is_libcuda(const char *path)
 	return name && strncmp(name, "/libcuda.so.", strlen("/libcuda.so.")) == 0;
 }
 
-static int look_for_library(struct procmaps *maps, char ret[PATH_MAX])
+struct library {
+	char path[PATH_MAX];
+	bool gone; /* deleted, and perhaps another one is there by now */
+};
+
+/* what is bind-mounted from elsewhere can be deleted there and is still at its path */
+static bool is_gone(const struct proc_map *map)
+{
+	struct stat st;
+
+	return map->deleted && (stat(map->path, &st) < 0 || st.st_ino != map->inode);
+}
+
+static int look_for_library(struct procmaps *maps, struct library *ret)
 {
 	struct proc_map map;
 	int r;
@@ -23,14 +38,15 @@ static int look_for_library(struct procmaps *maps, char ret[PATH_MAX])
 	while ((r = procmaps_next(maps, &map)) > 0) {
 		if (!is_libcuda(map.path) || strlen(map.path) >= PATH_MAX)
 			continue;
-		(void)snprintf(ret, PATH_MAX, "%s", map.path);
+		(void)snprintf(ret->path, sizeof(ret->path), "%s", map.path);
+		ret->gone = is_gone(&map);
 		return 1;
 	}
 	return r;
 }
 
 /* 1 and *ret; 0: it has none, is gone, or is closed to us; -ENOMEM */
-static int library_of(pid_t pid, char ret[PATH_MAX])
+static int library_of(pid_t pid, struct library *ret)
 {
 	struct procmaps *maps = malloc(sizeof(*maps));
 	int r;
@@ -48,23 +64,31 @@ static int library_of(pid_t pid, char ret[PATH_MAX])
 
 int gpu_processes_library(const struct task_tree *tree, char ret[PATH_MAX], struct snap_error *err)
 {
-	char path[PATH_MAX];
+	struct library library;
 	int found = 0;
 
 	for (size_t i = 0; i < tree->n_processes; i++) {
-		int r = tree->processes[i].zombie ? 0 : library_of(tree->processes[i].pid, path);
+		const struct tree_process *process = &tree->processes[i];
+		int r = process->zombie ? 0 : library_of(process->pid, &library);
 
 		if (r < 0)
 			return snap_fail(err, SNAP_E_INTERNAL, -r,
 					 "cannot look for the CUDA driver");
 		if (r == 0)
 			continue;
-		if (found && strcmp(ret, path) != 0)
+		if (library.gone)
+			return snap_fail_plain(
+				err, SNAP_E_UNSNAPSHOTABLE, ESTALE,
+				"pid %d (%s) has the CUDA driver '%s' loaded, which was "
+				"deleted or replaced since (an update of the driver?); "
+				"start the engine again",
+				(int)process->pid, process->comm, library.path);
+		if (found && strcmp(ret, library.path) != 0)
 			return snap_fail_plain(err, SNAP_E_UNSNAPSHOTABLE, EXDEV,
 					       "the engine has two CUDA drivers loaded: '%s' and "
 					       "'%s'; only one can be worked with",
-					       ret, path);
-		memcpy(ret, path, sizeof(path));
+					       ret, library.path);
+		memcpy(ret, library.path, sizeof(library.path));
 		found = 1;
 	}
 	return found;

@@ -15,7 +15,8 @@
 
 /*
  * Where the first process with a libcuda has it from. 1 and *ret; 0: nobody has one. A process that
- * has only linked it, and made no call, has one too. -EXDEV: two processes have different ones.
+ * has only linked it, and made no call, has one too. -EXDEV: two processes have different ones;
+ * -ESTALE: its file is no longer at its path.
  */
 int gpu_processes_library(const struct task_tree *tree, char ret[PATH_MAX], struct snap_error *err);
 

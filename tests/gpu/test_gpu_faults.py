@@ -146,6 +146,31 @@ def test_driver_that_others_may_write_is_not_loaded(gpu):  # noqa: F811
         assert start.wait_http(engine.port, "/check") == b"PASS\n"
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_driver_that_was_deleted_or_replaced_is_named(gpu, replaced):  # noqa: F811
+    """As by an update. Another one at its place is not the one that the engine works with."""
+    folder = os.path.join(gpu.workplace.folder("updated"), "lib")
+    shutil.copytree(library_path(gpu.programs), folder,
+                    ignore=lambda _, names: [name for name in names if ".so." not in name])
+    library = os.path.join(folder, "libcuda.so.1")
+    engine = cuda_engine(gpu.programs, *TWO)
+    with gpu.start(gpu.workplace.store(), engine, capture="on-request",
+                   env={"LD_LIBRARY_PATH": folder}) as start:
+        answer = engine.ask(start)
+        if replaced:
+            shutil.copy(library, library + ".new")
+            os.rename(library + ".new", library)
+        else:
+            os.unlink(library)
+        done = subprocess.run([gpu.programs.snapctl, "capture", "--pid", str(start.pid)],
+                              check=False, capture_output=True, text=True)
+        record = start.wait_record("capture.failed", "capture.done")
+        assert record["event"] == "capture.failed" and record["code"] == "unsnapshotable"
+        assert f"the CUDA driver '{library}' loaded, which was deleted or replaced" in record["msg"]
+        assert done.returncode != 0 and "start the engine again" in done.stderr
+        assert engine.ask(start) == answer
+
+
 def test_a_process_that_ends_while_others_are_locked_costs_only_itself(gpu):  # noqa: F811
     """As engines do that start a worker again which has died; this one only serves on."""
     engine = dataclasses.replace(cuda_engine(gpu.programs, *TWO), oracle=None)
