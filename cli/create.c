@@ -200,8 +200,7 @@ static int run_container(const struct create_place *place, const struct words *a
 		return -EINTR;
 	}
 	if (r == -ETIMEDOUT)
-		return snap_fail_plain(err, SNAP_E_NOT_READY, ETIMEDOUT,
-				       "not done before --timeout");
+		return snap_fail_plain(err, SNAP_E_BUDGET, ETIMEDOUT, "not done before --timeout");
 	if (r < 0)
 		return r;
 	if (ret->status == 0)
