@@ -15,10 +15,18 @@ from fakes import assert_put_away, checkpoint_calls
 import pytest
 
 from lib.starts import read_text, status_field, wait_until
-from test_gpu_snapshots import cuda_engine, gpu, library_path  # noqa: F401
+from gpu_bench import library_path
+from test_gpu_snapshots import cuda_engine
+
+pytestmark = pytest.mark.beside
 
 TWO = ("--device-mib", 16, "--children", 1, "--sync-loop")
 FAULT = "FAKECUDA_FAULT"
+
+
+@pytest.fixture(name="gpu", scope="module")
+def one_for_all(module_gpu):
+    return module_gpu
 
 
 def identity(start):
@@ -33,7 +41,7 @@ def settled(start):
                lambda: not start.tools(), 60)
 
 
-def traced(gpu, name, value):  # noqa: F811
+def traced(gpu, name, value):
     """A trace of the driver's calls beside a fault: its path, and what a start needs for both."""
     trace = os.path.join(gpu.workplace.folder("trace"), "calls")
     env = {name: value, "FAKECUDA_TRACE": trace}
@@ -44,7 +52,7 @@ def restored_pids(trace):
     return [target for call, target, result in checkpoint_calls(trace) if call == "Restore" and result == 0]
 
 
-def capture_with(gpu, env, *, seconds=60):  # noqa: F811
+def capture_with(gpu, env, *, seconds=60):
     engine = cuda_engine(gpu.programs, *TWO)
     store = gpu.workplace.store()
     start = gpu.start(store, engine, capture="first-boot", env=env)
@@ -63,7 +71,7 @@ def capture_with(gpu, env, *, seconds=60):  # noqa: F811
     ("restore:oom:2", False, "OUT_OF_MEMORY"),
     ("unlock:hang:2", False, "unlock process"),
 ])
-def test_at_a_capture(gpu, fault, survives, reason):  # noqa: F811
+def test_at_a_capture(gpu, fault, survives, reason):
     engine, store, start = capture_with(gpu, {FAULT: fault})
     with start:
         before = identity(start)
@@ -88,7 +96,7 @@ def test_at_a_capture(gpu, fault, survives, reason):  # noqa: F811
     ("unlock:crash", "", 2, 1),
     ("unlock:hang", "longer than it may", 2, 1),
 ])
-def test_at_a_wake(gpu, fault, reason, restored, lost):  # noqa: F811
+def test_at_a_wake(gpu, fault, reason, restored, lost):
     engine = cuda_engine(gpu.programs, *TWO)
     store, answer = gpu.captured(engine)
     trace, env, extra = traced(gpu, FAULT, fault)
@@ -117,7 +125,7 @@ def is_in_a_call(start):
 
 
 @pytest.mark.parametrize("operation, delay_ms", [("checkpoint", 12000), ("restore", 2000)])
-def test_worker_killed_while_the_driver_copies(gpu, operation, delay_ms):  # noqa: F811
+def test_worker_killed_while_the_driver_copies(gpu, operation, delay_ms):
     """The driver goes on without its caller, longer than a call for the state may take otherwise."""
     engine, store, start = capture_with(gpu, {FAULT: f"{operation}:delay_ms={delay_ms}:1"})
     with start:
@@ -131,7 +139,7 @@ def test_worker_killed_while_the_driver_copies(gpu, operation, delay_ms):  # noq
         assert identity(start) == before, start.tail()
 
 
-def test_driver_that_others_may_write_is_not_loaded(gpu):  # noqa: F811
+def test_driver_that_others_may_write_is_not_loaded(gpu):
     """Who can change it would run in the worker: the engine's device stays a reason to refuse."""
     folder = os.path.join(gpu.workplace.folder("writable"), "lib")
     shutil.copytree(library_path(gpu.programs), folder,
@@ -147,7 +155,7 @@ def test_driver_that_others_may_write_is_not_loaded(gpu):  # noqa: F811
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_driver_that_was_deleted_or_replaced_is_named(gpu, replaced):  # noqa: F811
+def test_driver_that_was_deleted_or_replaced_is_named(gpu, replaced):
     """As by an update. Another one at its place is not the one that the engine works with."""
     folder = os.path.join(gpu.workplace.folder("updated"), "lib")
     shutil.copytree(library_path(gpu.programs), folder,
@@ -171,7 +179,7 @@ def test_driver_that_was_deleted_or_replaced_is_named(gpu, replaced):  # noqa: F
         assert engine.ask(start) == answer
 
 
-def test_a_process_that_ends_while_others_are_locked_costs_only_itself(gpu):  # noqa: F811
+def test_a_process_that_ends_while_others_are_locked_costs_only_itself(gpu):
     """As engines do that start a worker again which has died; this one only serves on."""
     engine = dataclasses.replace(cuda_engine(gpu.programs, *TWO), oracle=None)
     with gpu.start(gpu.workplace.store(), engine, capture="first-boot",
@@ -227,7 +235,7 @@ CAPTURE_POINTS = ("gpu-start", "locked-first", "locked-next", "freeze", "checkpo
 WAKE_POINTS = ("gpu-start", "fill", "restored-first", "restored-next", "gpu", "resume")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def faults(programs):
     if not programs.has_faults():
         pytest.skip("this build has no fault points (CMAKE_BUILD_TYPE=Debug has)")
@@ -235,7 +243,7 @@ def faults(programs):
 
 @pytest.mark.parametrize("how", ["kill", "fail"])
 @pytest.mark.parametrize("point", CAPTURE_POINTS)
-def test_same_engine_goes_on(gpu, faults, point, how):  # noqa: F811
+def test_same_engine_goes_on(gpu, faults, point, how):
     engine, store, start = capture_with(gpu, {"SNAPINIT_FAULT": f"capture.{point}={how}"})
     with start:
         before = identity(start)
@@ -252,7 +260,7 @@ def test_same_engine_goes_on(gpu, faults, point, how):  # noqa: F811
         assert start.terminate() in (0, 128 + signal.SIGTERM)
 
 
-def test_gpu_that_no_worker_can_close_is_told(gpu, faults):  # noqa: F811
+def test_gpu_that_no_worker_can_close_is_told(gpu, faults):
     """The wake's worker could not, and says so; the next one tries again, and neither can that one."""
     engine = cuda_engine(gpu.programs, *TWO)
     store, answer = gpu.captured(engine)
@@ -270,7 +278,7 @@ RESTORED_AT = {"gpu-start": 0, "fill": 0, "restored-first": 1}
 
 
 @pytest.mark.parametrize("how", ["kill", "fail"])
-def test_failed_wake_boots_cold(gpu, faults, how):  # noqa: F811
+def test_failed_wake_boots_cold(gpu, faults, how):
     engine = cuda_engine(gpu.programs, *TWO)
     store, answer = gpu.captured(engine)
     for point in WAKE_POINTS:

@@ -9,7 +9,8 @@ import subprocess
 
 import pytest
 
-from test_gpu_snapshots import assert_wakes, cuda_engine, library_path
+from gpu_bench import library_path
+from test_gpu_snapshots import assert_wakes, cuda_engine
 
 A, B = "a" * 32, "b" * 32
 H100 = "NVIDIA H100 80GB HBM3"

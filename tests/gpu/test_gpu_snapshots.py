@@ -7,17 +7,15 @@ import subprocess
 
 import pytest
 
+from gpu_bench import library_path
 from lib import engines, namespaces
 from lib.starts import read_text
 
 MIB = 1 << 20
 USER = 1000
 PORT = 8140
-HUGE_HEAD_ROOM = 6 << 30  # a test of 2 GiB needs it thrice: device, copy, page cache
-
-
-def library_path(programs):
-    return os.path.join(programs.build, "tests/fixtures/fake_cuda")
+WAKES = 4  # of the 20 that acceptance asks for
+HUGE_HEAD_ROOM = 6 << 30  # a test of 2 GiB (--full) needs it thrice: device, copy, page cache
 
 
 def cuda_engine(programs, *options, port=PORT):
@@ -25,19 +23,6 @@ def cuda_engine(programs, *options, port=PORT):
     argv = (programs.fixture("cuda_engine"), "--port", str(port), *map(str, options))
     return engines.Engine("cuda_engine", argv, port, ready=f"{url}/health",
                           oracle=f"GET {url}/sum", path="/sum")
-
-
-@pytest.fixture
-def gpu(bench):
-    """The bench, with the fake driver where the engine and the worker find it."""
-    start = bench.start
-
-    def start_with_driver(*args, env=None, **options):
-        return start(*args, env={"LD_LIBRARY_PATH": library_path(bench.programs), **(env or {})},
-                     **options)
-
-    bench.start = start_with_driver
-    return bench
 
 
 def generation(store):
@@ -66,11 +51,11 @@ def assert_wakes(start, engine, answer):
     (("--device-mib", 64, "--pinned-mib", 8, "--children", 1, "--sync-loop"), 20),
     (("--device-mib", 256, "--zero-mib", 128), 2),
 ])
-def test_sums_are_the_same_after_every_wake(gpu, options, wakes):
+def test_sums_are_the_same_after_every_wake(gpu, full, options, wakes):
     engine = cuda_engine(gpu.programs, *options)
     # what it answers after the capture is asked by captured()
     store, answer = gpu.captured(engine)
-    for _ in range(wakes):
+    for _ in range(wakes if full else min(wakes, WAKES)):
         with gpu.start(store, engine) as start:
             assert_wakes(start, engine, answer)
 
@@ -112,12 +97,13 @@ def test_inspect_tells_device_memory_and_where_it_was(gpu):
     assert "NVIDIA H100 80GB HBM3 (9.0)" in lines and "of device memory, 96.0 MiB of it zero" in lines
 
 
-def test_two_gibibytes(gpu):
+def test_gibibytes(gpu, full):
+    device, zero = (2048, 1536) if full else (1088, 832)
     available = int(next(line for line in read_text("/proc/meminfo").splitlines()
                          if line.startswith("MemAvailable:")).split()[1]) << 10
     if available < HUGE_HEAD_ROOM:
         pytest.skip(f"{available >> 20} MiB of memory are available, {HUGE_HEAD_ROOM >> 20} needed")
-    engine = cuda_engine(gpu.programs, "--device-mib", 2048, "--zero-mib", 1536)
+    engine = cuda_engine(gpu.programs, "--device-mib", device, "--zero-mib", zero)
     store, answer = gpu.captured(engine)
     assert image_bytes(store) <= 8 * MIB
     # memory is slow here when it is touched for the first time

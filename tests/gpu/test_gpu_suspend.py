@@ -16,7 +16,7 @@ import pytest
 
 from fakes import CHECKPOINTED, FAKE, RUNNING, Target, assert_put_away, call, checkpoint_calls, state
 from lib.starts import read_text, wait_until
-from test_gpu_snapshots import assert_wakes, cuda_engine, gpu  # noqa: F401
+from test_gpu_snapshots import assert_wakes, cuda_engine
 
 TWO = ("--device-mib", 16, "--children", 1, "--sync-loop")
 KILLED = 128 + signal.SIGKILL
@@ -25,11 +25,11 @@ STUBBORN = ("--grace", "300ms", "--rewrite", "TERM:WINCH")
 
 
 @pytest.fixture
-def trace(gpu):  # noqa: F811
+def trace(gpu):
     return os.path.join(gpu.workplace.folder("trace"), "calls")
 
 
-def traced(gpu, store, engine, trace, *, extra=(), **options):  # noqa: F811
+def traced(gpu, store, engine, trace, *, extra=(), **options):
     return gpu.start(store, engine, env={"FAKECUDA_TRACE": trace},
                      extra=("--accept", "env:FAKECUDA_TRACE", *extra), **options)
 
@@ -49,7 +49,7 @@ def assert_all_put_away(calls, n):
 
 
 @pytest.mark.parametrize("second", [None, signal.SIGTERM])
-def test_woken_engine_whose_grace_is_over(gpu, trace, second):  # noqa: F811
+def test_woken_engine_whose_grace_is_over(gpu, trace, second):
     engine = cuda_engine(gpu.programs, *TWO)
     store, answer = gpu.captured(engine)
     patient = ("--grace", "10m", *STUBBORN[2:])
@@ -74,7 +74,7 @@ def pending(pid, number):
     return False
 
 
-def test_captured_engine_whose_grace_is_over(gpu, trace):  # noqa: F811
+def test_captured_engine_whose_grace_is_over(gpu, trace):
     """The driver has restored that one, too."""
     engine = cuda_engine(gpu.programs, *TWO)
     with traced(gpu, gpu.workplace.store(), engine, trace, extra=STUBBORN, capture="first-boot") as start:
@@ -85,7 +85,7 @@ def test_captured_engine_whose_grace_is_over(gpu, trace):  # noqa: F811
         assert events(start) == ["grace.over", "gpu.suspended"], start.tail()
 
 
-def test_engine_that_was_only_to_be_tried(gpu, trace):  # noqa: F811
+def test_engine_that_was_only_to_be_tried(gpu, trace):
     """As snapctl verify --wake does."""
     engine = cuda_engine(gpu.programs, *TWO)
     store, _ = gpu.captured(engine)
@@ -94,7 +94,7 @@ def test_engine_that_was_only_to_be_tried(gpu, trace):  # noqa: F811
         assert_all_put_away(checkpoint_calls(trace), 2)
 
 
-def test_engine_that_its_capture_ends(gpu, trace):  # noqa: F811
+def test_engine_that_its_capture_ends(gpu, trace):
     """As snapctl create does: it is checkpointed when CRIU kills it, and nobody has to be started."""
     engine = cuda_engine(gpu.programs, *TWO)
     with traced(gpu, gpu.workplace.store(), engine, trace, capture="exit") as start:
@@ -103,7 +103,7 @@ def test_engine_that_its_capture_ends(gpu, trace):  # noqa: F811
         assert not start.records("gpu.suspended", "gpu.open")
 
 
-def test_engine_that_ends_by_itself(gpu, trace):  # noqa: F811
+def test_engine_that_ends_by_itself(gpu, trace):
     engine = cuda_engine(gpu.programs, *TWO)
     store, answer = gpu.captured(engine)
     with traced(gpu, store, engine, trace, extra=("--grace", "10s")) as start:
@@ -114,7 +114,7 @@ def test_engine_that_ends_by_itself(gpu, trace):  # noqa: F811
         assert events(start) == ["engine.exited"], start.tail()
 
 
-def test_engine_that_booted_cold(gpu, trace):  # noqa: F811
+def test_engine_that_booted_cold(gpu, trace):
     engine = cuda_engine(gpu.programs, *TWO)
     with traced(gpu, gpu.workplace.store(), engine, trace, extra=STUBBORN) as start:
         start.wait_record("boot.cold")
