@@ -17,6 +17,7 @@
 
 #define BUILD_ID_SIZE  41
 #define FROZEN_HOST_MS 1000U /* for NVML while the tree stands still */
+#define ASK_MS	       5000U /* for what the driver tells without doing anything */
 
 static int note_device(const struct gpu_host_device *device, struct manifest_gpu_device *ret)
 {
@@ -57,8 +58,8 @@ static int describe_devices(struct capture_gpu *gpu, struct snap_error *err)
 		manifest->driver = strdup("");
 		if (!manifest->driver)
 			return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
-		return gpu_devices_list(&gpu->driver, &manifest->devices, &manifest->n_devices,
-					err);
+		return gpu_devices_list(&gpu->driver, deadline_after_ms(ASK_MS), &manifest->devices,
+					&manifest->n_devices, err);
 	}
 	for (size_t i = 0; i < gpu->host->n; i++) {
 		if (gpu->host->devices[i].mig)
@@ -162,8 +163,8 @@ static int find(struct capture_gpu *gpu, pid_t root, struct snap_error *err)
 	manifest->processes = NULL;
 	manifest->n_processes = 0;
 	gpu->pids = NULL;
-	r = gpu_processes_find(&gpu->driver, &tree, &manifest->processes, &manifest->n_processes,
-			       err);
+	r = gpu_processes_find(&gpu->driver, &tree, deadline_after_ms(ASK_MS), &manifest->processes,
+			       &manifest->n_processes, err);
 	if (r < 0)
 		return r;
 	gpu->pids = calloc(manifest->n_processes + 1, sizeof(*gpu->pids));

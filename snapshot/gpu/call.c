@@ -18,12 +18,15 @@ struct request {
 	uint32_t lock_timeout_ms;
 	uint32_t n_pairs;
 	struct gpu_pair pairs[GPU_PAIRS_MAX];
-	int state;
+	int value; /* the answer: a state, or a thread */
 };
 
 static const char *const operation_names[GPU_OPERATION_MAX_] = {
-	[GPU_OPERATION_STATE] = "read the state of", [GPU_OPERATION_LOCK] = "lock",
-	[GPU_OPERATION_CHECKPOINT] = "checkpoint",   [GPU_OPERATION_RESTORE] = "restore",
+	[GPU_OPERATION_FIND] = "say whether it is used by",
+	[GPU_OPERATION_STATE] = "read the state of",
+	[GPU_OPERATION_LOCK] = "lock",
+	[GPU_OPERATION_CHECKPOINT] = "checkpoint",
+	[GPU_OPERATION_RESTORE] = "restore",
 	[GPU_OPERATION_UNLOCK] = "unlock",
 };
 
@@ -38,8 +41,10 @@ static int run(void *arg)
 	};
 
 	switch (request->operation) {
+	case GPU_OPERATION_FIND:
+		return driver->get_restore_thread(request->pid, &request->value);
 	case GPU_OPERATION_STATE:
-		return driver->get_state(request->pid, &request->state);
+		return driver->get_state(request->pid, &request->value);
 	case GPU_OPERATION_LOCK:
 		return driver->lock(request->pid, &lock);
 	case GPU_OPERATION_CHECKPOINT:
@@ -90,7 +95,8 @@ static int await_answer(const struct gpu_call *call, struct errand *errand, int 
 	}
 }
 
-int gpu_call(const struct gpu_call *call, enum gpu_state *ret_state, struct snap_error *err)
+/* 0 with *ret_result, the driver's word, and *ret_value; negative errno: there is none */
+static int ask(const struct gpu_call *call, int *ret_result, int *ret_value, struct snap_error *err)
 {
 	struct request request = {
 		.driver = *call->driver,
@@ -99,10 +105,8 @@ int gpu_call(const struct gpu_call *call, enum gpu_state *ret_state, struct snap
 		.lock_timeout_ms = call->lock_timeout_ms,
 		.n_pairs = call->n_pairs,
 	};
-	const char *name = operation_names[call->operation];
 	struct errand *errand;
-	int result = GPU_RESULT_OK, r;
-	char number[16];
+	int r;
 
 	if (call->n_pairs > GPU_PAIRS_MAX)
 		return snap_fail_plain(err, SNAP_E_GPU, E2BIG, "more than %d GPUs", GPU_PAIRS_MAX);
@@ -111,18 +115,47 @@ int gpu_call(const struct gpu_call *call, enum gpu_state *ret_state, struct snap
 	errand = errand_start(run, &request, sizeof(request));
 	if (!errand)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot start a thread");
-	r = await_answer(call, errand, &result);
-	if (r == 0 && ret_state)
-		*ret_state = ((const struct request *)errand_arg(errand))->state;
+	r = await_answer(call, errand, ret_result);
+	if (r == 0)
+		*ret_value = ((const struct request *)errand_arg(errand))->value;
 	errand_drop(errand);
 	if (r < 0)
 		return snap_fail_plain(err, SNAP_E_GPU, ETIMEDOUT,
-				       "the CUDA driver does not %s process %d: no answer", name,
-				       (int)call->pid);
-	if (result == GPU_RESULT_OK)
-		return 0;
-	return snap_fail_plain(
-		err, SNAP_E_GPU, errno_of(result), "the CUDA driver does not %s process %d: %s",
-		name, (int)call->pid,
-		gpu_driver_result_name(call->driver, result, number, sizeof(number)));
+				       "the CUDA driver does not %s process %d: no answer",
+				       operation_names[call->operation], (int)call->pid);
+	return 0;
+}
+
+int gpu_call(const struct gpu_call *call, enum gpu_state *ret_state, struct snap_error *err)
+{
+	int result = GPU_RESULT_OK, value = 0;
+	int r = ask(call, &result, &value, err);
+	char number[16];
+
+	if (r < 0)
+		return r;
+	if (result != GPU_RESULT_OK)
+		return snap_fail_plain(
+			err, SNAP_E_GPU, errno_of(result),
+			"the CUDA driver does not %s process %d: %s",
+			operation_names[call->operation], (int)call->pid,
+			gpu_driver_result_name(call->driver, result, number, sizeof(number)));
+	if (ret_state)
+		*ret_state = (enum gpu_state)value;
+	return 0;
+}
+
+int gpu_call_find(const struct gpu_driver *driver, pid_t pid, uint64_t deadline_ns, int *ret_tid,
+		  struct snap_error *err)
+{
+	const struct gpu_call call = {
+		.driver = driver,
+		.operation = GPU_OPERATION_FIND,
+		.pid = pid,
+		.deadline_ns = deadline_ns,
+	};
+	int result = GPU_RESULT_OK;
+	int r = ask(&call, &result, ret_tid, err);
+
+	return r < 0 ? r : result == GPU_RESULT_OK;
 }

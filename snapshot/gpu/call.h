@@ -16,6 +16,7 @@
 #include "snapshot/gpu/restore_threads.h"
 
 enum gpu_operation {
+	GPU_OPERATION_FIND, /* its restore thread, if it uses CUDA */
 	GPU_OPERATION_STATE,
 	GPU_OPERATION_LOCK,
 	GPU_OPERATION_CHECKPOINT,
@@ -45,5 +46,12 @@ struct gpu_call {
  * that uses CUDA; -EIO: all else. err has the driver's word for it, with SNAP_E_GPU.
  */
 int gpu_call(const struct gpu_call *call, enum gpu_state *ret_state, struct snap_error *err);
+
+/*
+ * Does the process use CUDA? 1 and *ret_tid, its restore thread; 0: no, it is gone, or nothing can
+ * be known of it; -ETIMEDOUT as above, -EAGAIN or -ENOMEM: no thread for the call.
+ */
+int gpu_call_find(const struct gpu_driver *driver, pid_t pid, uint64_t deadline_ns, int *ret_tid,
+		  struct snap_error *err);
 
 #endif

@@ -7,54 +7,70 @@
 #include <string.h>
 
 #include "snapshot/gpu/call.h"
+#include "snapshot/gpu/errand.h"
 
 #define NAME_BYTES 128
 
-static int fail_call(const struct gpu_driver *driver, const char *name, int result,
-		     struct snap_error *err)
-{
-	char number[16];
+struct found {
+	struct gpu_uuid uuid;
+	char name[NAME_BYTES];
+	int major, minor;
+	size_t bytes;
+};
 
-	return snap_fail_plain(err, SNAP_E_GPU, EIO, "%s: %s", name,
-			       gpu_driver_result_name(driver, result, number, sizeof(number)));
+/* all that the thread uses, and what it finds */
+struct request {
+	struct gpu_driver driver;
+	const char *call; /* the last one that was made */
+	int n;
+	struct found items[GPU_PAIRS_MAX];
+};
+
+static int describe(struct request *request, int ordinal)
+{
+	const struct gpu_driver *driver = &request->driver;
+	struct found *found = &request->items[ordinal];
+	int device, result;
+
+	request->call = "cuDeviceGet";
+	result = driver->device_get(&device, ordinal);
+	if (result != GPU_RESULT_OK)
+		return result;
+	request->call = "cuDeviceGetUuid";
+	result = driver->device_uuid(&found->uuid, device);
+	if (result != GPU_RESULT_OK)
+		return result;
+	request->call = "cuDeviceGetName";
+	result = driver->device_name(found->name, sizeof(found->name), device);
+	if (result != GPU_RESULT_OK)
+		return result;
+	request->call = "cuDeviceTotalMem";
+	result = driver->device_memory(&found->bytes, device);
+	if (result != GPU_RESULT_OK)
+		return result;
+	request->call = "cuDeviceGetAttribute";
+	result = driver->device_attribute(&found->major, GPU_DEVICE_ATTRIBUTE_MAJOR, device);
+	if (result != GPU_RESULT_OK)
+		return result;
+	return driver->device_attribute(&found->minor, GPU_DEVICE_ATTRIBUTE_MINOR, device);
+}
+
+static int run(void *arg)
+{
+	struct request *request = arg;
+	int result;
+
+	request->call = "cuDeviceGetCount";
+	result = request->driver.device_count(&request->n);
+	for (int i = 0; result == GPU_RESULT_OK && i < request->n && i < GPU_PAIRS_MAX; i++)
+		result = describe(request, i);
+	return result;
 }
 
 static void format_uuid(const struct gpu_uuid *uuid, char ret[33])
 {
 	for (size_t i = 0; i < sizeof(uuid->bytes); i++)
 		(void)snprintf(ret + 2 * i, 3, "%02x", uuid->bytes[i]);
-}
-
-static int describe(const struct gpu_driver *driver, int ordinal, struct manifest_gpu_device *ret,
-		    struct snap_error *err)
-{
-	char name[NAME_BYTES] = "";
-	int device, major, minor, result;
-	struct gpu_uuid uuid;
-	size_t bytes;
-
-	result = driver->device_get(&device, ordinal);
-	if (result != GPU_RESULT_OK)
-		return fail_call(driver, "cuDeviceGet", result, err);
-	result = driver->device_uuid(&uuid, device);
-	if (result != GPU_RESULT_OK)
-		return fail_call(driver, "cuDeviceGetUuid", result, err);
-	result = driver->device_name(name, sizeof(name), device);
-	if (result != GPU_RESULT_OK)
-		return fail_call(driver, "cuDeviceGetName", result, err);
-	result = driver->device_memory(&bytes, device);
-	if (result != GPU_RESULT_OK)
-		return fail_call(driver, "cuDeviceTotalMem", result, err);
-	result = driver->device_attribute(&major, GPU_DEVICE_ATTRIBUTE_MAJOR, device);
-	if (result == GPU_RESULT_OK)
-		result = driver->device_attribute(&minor, GPU_DEVICE_ATTRIBUTE_MINOR, device);
-	if (result != GPU_RESULT_OK)
-		return fail_call(driver, "cuDeviceGetAttribute", result, err);
-	format_uuid(&uuid, ret->uuid);
-	ret->compute = (uint32_t)(major * 10 + minor);
-	ret->memory_bytes = bytes;
-	ret->name = strdup(name);
-	return ret->name ? 0 : snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 }
 
 void gpu_devices_free(struct manifest_gpu_device *devices, size_t n)
@@ -64,27 +80,62 @@ void gpu_devices_free(struct manifest_gpu_device *devices, size_t n)
 	free(devices);
 }
 
-int gpu_devices_list(const struct gpu_driver *driver, struct manifest_gpu_device **ret,
-		     size_t *ret_n, struct snap_error *err)
+static int copy(const struct request *request, struct manifest_gpu_device **ret, size_t *ret_n,
+		struct snap_error *err)
 {
-	struct manifest_gpu_device *devices;
-	int n, result = driver->device_count(&n), r = 0;
+	size_t n = (size_t)request->n;
+	struct manifest_gpu_device *devices = calloc(n + 1, sizeof(*devices));
+	bool enough = devices != NULL;
 
-	if (result != GPU_RESULT_OK)
-		return fail_call(driver, "cuDeviceGetCount", result, err);
-	if (n < 0 || n > GPU_PAIRS_MAX)
-		return snap_fail_plain(err, SNAP_E_GPU, E2BIG, "%d GPUs are more than %d", n,
-				       GPU_PAIRS_MAX);
-	devices = calloc((size_t)n + 1, sizeof(*devices));
-	if (!devices)
+	for (size_t i = 0; enough && i < n; i++) {
+		const struct found *found = &request->items[i];
+
+		format_uuid(&found->uuid, devices[i].uuid);
+		devices[i].compute = (uint32_t)(found->major * 10 + found->minor);
+		devices[i].memory_bytes = found->bytes;
+		devices[i].name = strndup(found->name, sizeof(found->name));
+		enough = devices[i].name != NULL;
+	}
+	if (!enough) {
+		if (devices)
+			gpu_devices_free(devices, n);
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
-	for (int i = 0; r == 0 && i < n; i++)
-		r = describe(driver, i, &devices[i], err);
-	if (r < 0) {
-		gpu_devices_free(devices, (size_t)n);
-		return r;
 	}
 	*ret = devices;
-	*ret_n = (size_t)n;
+	*ret_n = n;
 	return 0;
+}
+
+int gpu_devices_list(const struct gpu_driver *driver, uint64_t deadline_ns,
+		     struct manifest_gpu_device **ret, size_t *ret_n, struct snap_error *err)
+{
+	struct request *request = calloc(1, sizeof(*request));
+	const struct request *done;
+	struct errand *errand;
+	int result = GPU_RESULT_OK, r;
+	char number[16];
+
+	if (!request)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+	request->driver = *driver;
+	errand = errand_start(run, request, sizeof(*request));
+	free(request);
+	if (!errand)
+		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot start a thread");
+	if (errand_wait(errand, deadline_ns, &result) < 0) {
+		errand_drop(errand);
+		return snap_fail_plain(err, SNAP_E_GPU, ETIMEDOUT,
+				       "the CUDA driver does not tell its GPUs: no answer");
+	}
+	done = errand_arg(errand);
+	if (result != GPU_RESULT_OK)
+		r = snap_fail_plain(err, SNAP_E_GPU, EIO, "%s: %s", done->call,
+				    gpu_driver_result_name(driver, result, number, sizeof(number)));
+	else if (done->n < 0 || done->n > GPU_PAIRS_MAX)
+		r = snap_fail_plain(err, SNAP_E_GPU, E2BIG, "%d GPUs are more than %d", done->n,
+				    GPU_PAIRS_MAX);
+	else
+		r = copy(done, ret, ret_n, err);
+	errand_drop(errand);
+	return r;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "snapshot/gpu/call.h"
 #include "snapshot/task/procmaps.h"
 
 static bool is_libcuda(const char *path)
@@ -102,7 +103,8 @@ static int by_pid(const void *a, const void *b)
 }
 
 int gpu_processes_find(const struct gpu_driver *driver, const struct task_tree *tree,
-		       struct manifest_gpu_process **ret, size_t *ret_n, struct snap_error *err)
+		       uint64_t deadline_ns, struct manifest_gpu_process **ret, size_t *ret_n,
+		       struct snap_error *err)
 {
 	struct manifest_gpu_process *items = calloc(tree->n_processes + 1, sizeof(*items));
 	size_t n = 0;
@@ -111,13 +113,19 @@ int gpu_processes_find(const struct gpu_driver *driver, const struct task_tree *
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	for (size_t i = 0; i < tree->n_processes; i++) {
 		const struct tree_process *process = &tree->processes[i];
-		int tid = 0;
+		int tid = 0, r;
 
-		/* the call tells a process with CUDA from one without; its state does not */
-		if (process->zombie ||
-		    driver->get_restore_thread((int)process->pid, &tid) != GPU_RESULT_OK)
+		if (process->zombie)
 			continue;
-		items[n++] = (struct manifest_gpu_process){.pid = process->pid, .restore_tid = tid};
+		/* the call tells a process with CUDA from one without; its state does not */
+		r = gpu_call_find(driver, process->pid, deadline_ns, &tid, err);
+		if (r < 0) {
+			free(items);
+			return r;
+		}
+		if (r == 1)
+			items[n++] = (struct manifest_gpu_process){.pid = process->pid,
+								   .restore_tid = tid};
 	}
 	qsort(items, n, sizeof(*items), by_pid);
 	if (n == 0) {

@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "common/error.h"
@@ -22,9 +23,11 @@ int gpu_processes_library(const struct task_tree *tree, char ret[PATH_MAX], stru
 
 /*
  * Those that the driver can lock and checkpoint, ascending by pid. *ret and *ret_n are the
- * caller's to free(); NULL and 0: none.
+ * caller's to free(); NULL and 0: none. -ETIMEDOUT: the driver has not told of all by deadline_ns,
+ * as it may not of one that is stopped.
  */
 int gpu_processes_find(const struct gpu_driver *driver, const struct task_tree *tree,
-		       struct manifest_gpu_process **ret, size_t *ret_n, struct snap_error *err);
+		       uint64_t deadline_ns, struct manifest_gpu_process **ret, size_t *ret_n,
+		       struct snap_error *err);
 
 #endif

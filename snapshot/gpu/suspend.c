@@ -67,7 +67,8 @@ static int suspend(struct gpu_driver *driver, const struct task_tree *tree, uint
 	if (r == 0)
 		r = gpu_driver_wait(driver, deadline_ns, err);
 	if (r == 0)
-		r = gpu_processes_find(driver, tree, &gpu.processes, &gpu.n_processes, err);
+		r = gpu_processes_find(driver, tree, deadline_ns, &gpu.processes, &gpu.n_processes,
+				       err);
 	if (r == 0 && gpu.n_processes > 0) {
 		await_untraced(&gpu, deadline_ns);
 		r = gpu_checkpoint_put_away(&checkpoint, deadline_ns, err);

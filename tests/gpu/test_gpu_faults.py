@@ -64,11 +64,19 @@ def capture_with(gpu, env, *, seconds=60):
     ("lock:timeout:2", True, "lock process"),
     ("lock:hang:2", False, "no answer"),
     ("lock:crash", False, ""),
+    ("lock:denied:2", True, "NOT_PERMITTED"),
+    ("find:hang:2", True, "no answer"),
+    ("find:hang:4", True, "no answer"),
     ("checkpoint:unsupported:2", True, "NOT_SUPPORTED"),
+    ("checkpoint:ipc:2", True, "NOT_SUPPORTED"),
+    ("checkpoint:denied:2", True, "NOT_PERMITTED"),
     ("checkpoint:fail:2", False, "checkpoint process"),
     ("checkpoint:oom-kill:2", False, ""),
     ("restore:oom", False, "OUT_OF_MEMORY"),
     ("restore:oom:2", False, "OUT_OF_MEMORY"),
+    ("restore:denied", False, "NOT_PERMITTED"),
+    # the recovery's worker may
+    ("restore:denied:2", True, "NOT_PERMITTED"),
     ("unlock:hang:2", False, "unlock process"),
 ])
 def test_at_a_capture(gpu, fault, survives, reason):
@@ -93,6 +101,8 @@ def test_at_a_capture(gpu, fault, survives, reason):
     ("restore:oom:2", "OUT_OF_MEMORY", 1, 0),
     ("restore:hang:2", "longer than it may", 1, 0),
     ("restore:crash", "", 0, 0),
+    ("restore:denied:2", "NOT_PERMITTED", 1, 0),
+    ("unlock:denied", "NOT_PERMITTED", 2, 0),
     ("unlock:crash", "", 2, 1),
     ("unlock:hang", "longer than it may", 2, 1),
 ])
@@ -177,6 +187,20 @@ def test_driver_that_was_deleted_or_replaced_is_named(gpu, replaced):
         assert f"the CUDA driver '{library}' loaded, which was deleted or replaced" in record["msg"]
         assert done.returncode != 0 and "start the engine again" in done.stderr
         assert engine.ask(start) == answer
+
+
+def test_driver_that_does_not_tell_its_gpus(gpu):
+    """It is asked where there is no NVML."""
+    folder = gpu.workplace.folder("no-nvml")
+    shutil.copy2(os.path.join(library_path(gpu.programs), "libcuda.so.1"), folder)
+    engine = cuda_engine(gpu.programs, *TWO)
+    with gpu.start(gpu.workplace.store(), engine, capture="first-boot",
+                   env={"LD_LIBRARY_PATH": folder, FAULT: "devices:hang"}) as start:
+        record = start.wait_record("capture.failed", "capture.done")
+        assert record["event"] == "capture.failed", start.tail()
+        assert "does not tell its GPUs: no answer" in record["msg"]
+        assert start.wait_http(engine.port, "/check") == b"PASS\n"
+        assert len(start.records("boot.cold")) == 1
 
 
 def test_a_process_that_ends_while_others_are_locked_costs_only_itself(gpu):
