@@ -111,7 +111,7 @@ static int ask_gate(struct inspection *i, struct snap_error *err)
 		(void)gate_check(m, &want, &i->host.fingerprint, i->opened.gen_fd, &accept,
 				 &i->reasons);
 	if (r == 0)
-		(void)gate_check_gpus(m, false, &accept, &i->reasons);
+		(void)gate_check_gpus(m, false, &accept, NULL, &i->reasons);
 	identity_done(&want);
 	if (before && chdir(before) < 0 && r == 0)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot go back to '%s'", before);

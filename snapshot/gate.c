@@ -9,6 +9,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -213,12 +214,16 @@ int gate_check(const struct manifest *m, const struct manifest_identity *want,
 }
 
 int gate_check_gpus(const struct manifest *m, bool is_trusted, const struct gate_accept *accept,
-		    struct gate_reasons *ret)
+		    struct gpu_host **ret_host, struct gate_reasons *ret)
 {
 	struct gate gate = {.m = m, .accept = accept, .ret = ret, .is_trusted = is_trusted};
 	size_t before = ret->n;
 
 	run_check(&gate, &gpu_check);
 	tell_hidden(&gate);
+	if (ret_host)
+		*ret_host = gate.gpu_host;
+	else
+		free(gate.gpu_host);
 	return ret->n > before;
 }

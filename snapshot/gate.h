@@ -13,6 +13,8 @@
 
 #include "snapshot/manifest.h"
 
+struct gpu_host;
+
 struct gate_reasons {
 	char text[1000]; /* "reason; reason; …", NUL-terminated, "and N more" when it is full */
 	size_t n;
@@ -36,8 +38,9 @@ int gate_check(const struct manifest *m, const struct manifest_identity *want,
  * Driver and GPUs of this host against those of the snapshot; reasons are added to *ret. Not
  * is_trusted: no library is loaded that the snapshot names. 0: none,
  * or the snapshot has no GPU; else 1. Takes milliseconds and needs nothing that gate_check() needs.
+ * *ret_host: the GPUs that were found, the caller's to free(), or NULL; ret_host may be NULL.
  */
 int gate_check_gpus(const struct manifest *m, bool is_trusted, const struct gate_accept *accept,
-		    struct gate_reasons *ret);
+		    struct gpu_host **ret_host, struct gate_reasons *ret);
 
 #endif

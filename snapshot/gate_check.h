@@ -16,11 +16,12 @@ struct gate {
 	int gen_fd;
 	const struct gate_accept *accept;
 	struct gate_reasons *ret;
-	const char *check; /* name of the check that runs */
-	bool is_trusted;   /* may a library be loaded that the manifest names? */
-	bool is_fixed;	   /* no user can accept what it finds */
-	size_t n_clauses;  /* that this check has given */
-	size_t n_hidden;   /* of all checks: reasons that found no place in the text */
+	const char *check;	   /* name of the check that runs */
+	struct gpu_host *gpu_host; /* as found, for the caller; NULL: none */
+	bool is_trusted;	   /* may a library be loaded that the manifest names? */
+	bool is_fixed;		   /* no user can accept what it finds */
+	size_t n_clauses;	   /* that this check has given */
+	size_t n_hidden;	   /* of all checks: reasons that found no place in the text */
 };
 
 /* some names of many: "A, B, C and 4 more" */

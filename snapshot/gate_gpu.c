@@ -99,11 +99,13 @@ void gate_check_gpu(struct gate *gate)
 	/* captured where NVML was not to be had: the driver itself will tell, later */
 	if (had->driver[0] == '\0')
 		return;
-	if (!here)
+	if (!here) {
 		gate_refuse_thing(gate, "host", "gpu: out of memory");
-	else if (gpu_host_take(gate->is_trusted ? had->library : NULL,
-			       deadline_after_ms(GPU_HOST_MS), here, &err) < 0)
+	} else if (gpu_host_take(gate->is_trusted ? had->library : NULL,
+				 deadline_after_ms(GPU_HOST_MS), here, &err) < 0) {
 		gate_refuse_thing(gate, "host", "gpu: %s", err.msg);
-	else
+	} else {
 		check_host(gate, here);
+		gate->gpu_host = TAKE_PTR(here);
+	}
 }

@@ -91,7 +91,7 @@ static int step_gpu_gate(void *context, struct snap_error *err)
 	struct restore *c = context;
 	struct gate_reasons reasons = {.n = 0};
 
-	return gate_check_gpus(&c->m, true, &c->config->accept, &reasons) == 0
+	return gate_check_gpus(&c->m, true, &c->config->accept, &c->gpu.host, &reasons) == 0
 		       ? 0
 		       : refuse(&reasons, err);
 }

@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/cleanup.h"
 #include "common/clock.h"
-#include "snapshot/gpu/gpu_host.h"
 
 int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
 		      struct snap_error *err)
@@ -39,44 +37,54 @@ static void parse_uuid(const char *hex, struct gpu_uuid *ret)
  * Which GPU of then is which of now: by their place on the bus. None are named where all are the
  * same, or where the bus cannot be asked.
  */
-static int pair(const struct manifest_gpu *then, struct gpu_pair pairs[GPU_PAIRS_MAX],
-		uint32_t *ret_n, struct snap_error *err)
+static uint32_t pair(const struct manifest_gpu *then, const struct gpu_host *now,
+		     struct gpu_pair pairs[GPU_PAIRS_MAX])
 {
-	snap_cleanup_free struct gpu_host *now = malloc(sizeof(*now));
 	bool same = true;
 
-	*ret_n = 0;
-	if (then->driver[0] == '\0')
-		return 0;
-	if (!now)
-		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	/* somebody accepted that this is another host: the driver itself says what it makes of it
 	 */
-	if (gpu_host_take(then->library, deadline_after_ms(GPU_HOST_MS), now, NULL) < 0 ||
-	    now->n != then->n_devices)
+	if (!now || now->n != then->n_devices)
 		return 0;
 	for (size_t i = 0; i < now->n; i++) {
 		same &= strcmp(then->devices[i].uuid, now->devices[i].uuid) == 0;
 		parse_uuid(then->devices[i].uuid, &pairs[i].old_uuid);
 		parse_uuid(now->devices[i].uuid, &pairs[i].new_uuid);
 	}
-	*ret_n = same ? 0 : (uint32_t)now->n;
+	return same ? 0 : (uint32_t)now->n;
+}
+
+/* where the gate was not to look */
+static int find_host(struct restore_gpu *gpu, struct snap_error *err)
+{
+	const struct manifest_gpu *then = gpu->checkpoint.manifest;
+
+	if (gpu->host || then->driver[0] == '\0')
+		return 0;
+	gpu->host = malloc(sizeof(*gpu->host));
+	if (!gpu->host)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
+	if (gpu_host_take(then->library, deadline_after_ms(GPU_HOST_MS), gpu->host, NULL) < 0) {
+		free(gpu->host);
+		gpu->host = NULL;
+	}
 	return 0;
 }
 
 int restore_gpu_run(struct restore_gpu *gpu, uint64_t deadline_ns, struct snap_error *err)
 {
 	struct gpu_pair pairs[GPU_PAIRS_MAX];
-	uint32_t n_pairs = 0;
+	uint32_t n_pairs;
 	int r;
 
 	if (!gpu->checkpoint.manifest)
 		return 0;
 	r = gpu_driver_wait(&gpu->driver, deadline_ns, err);
 	if (r == 0)
-		r = pair(gpu->checkpoint.manifest, pairs, &n_pairs, err);
+		r = find_host(gpu, err);
 	if (r < 0)
 		return r;
+	n_pairs = pair(gpu->checkpoint.manifest, gpu->host, pairs);
 	gpu->touched = true;
 	gpu->checkpoint.checkpointed = true;
 	gpu->checkpoint.stopped = true;
@@ -97,5 +105,6 @@ void restore_gpu_undo(struct restore_gpu *gpu)
 void restore_gpu_done(struct restore_gpu *gpu)
 {
 	gpu_driver_close(&gpu->driver);
+	free(gpu->host);
 	*gpu = (struct restore_gpu){0};
 }

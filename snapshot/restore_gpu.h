@@ -13,12 +13,14 @@
 #include "common/error.h"
 #include "snapshot/gpu/checkpoint.h"
 #include "snapshot/gpu/driver.h"
+#include "snapshot/gpu/gpu_host.h"
 #include "snapshot/manifest.h"
 
 struct restore_gpu {
 	struct gpu_driver driver;
 	struct gpu_checkpoint checkpoint;
-	bool touched; /* some process may have its devices open again */
+	struct gpu_host *host; /* as the gate has found it; NULL: it did not look, or found none */
+	bool touched;	       /* some process may have its devices open again */
 };
 
 /*

@@ -44,7 +44,7 @@ FOREIGN = {
 class Place:
     """A snapshot made on a host of one GPU, and starts on hosts of other descriptions."""
 
-    def __init__(self, bench, gpus, *options, env=None):
+    def __init__(self, bench, gpus, *options, env=None, nvml=True):
         self.bench = bench
         folder = bench.workplace.folder("gpu-host")
         self.library = os.path.join(folder, "lib")
@@ -53,7 +53,7 @@ class Place:
         self.used = os.path.join(folder, "used")
         os.mkdir(self.used)
         os.mkdir(self.library)
-        for name in ("libcuda.so.1", "libnvidia-ml.so.1"):
+        for name in ("libcuda.so.1", "libnvidia-ml.so.1")[:2 if nvml else 1]:
             shutil.copy2(os.path.join(library_path(bench.programs), name), self.library)
         self.env = {"LD_LIBRARY_PATH": self.library, "FAKECUDA_HOST": self.description,
                     **(env or {})}
@@ -86,6 +86,16 @@ class Place:
             first = start.records("init.start")[0]
             print(f"\n{reason}: refused {since(first, record)} ms after the start")
         assert not os.path.exists(self.criu_log), "CRIU was started"
+
+
+    def assert_fails(self, reason, extra=()):
+        """The driver says no, after the gate and CRIU: one line, and a cold boot."""
+        with self.start(extra=extra) as start:
+            record = start.wait_record("wake.failed", "wake.done", "wake.refused")
+            assert record["event"] == "wake.failed", start.tail()
+            assert record["code"] == "gpu-failed" and reason in record["msg"], record
+            assert self.engine.ask(start) == self.answer
+            assert len(start.records("boot.cold")) == 1 and len(start.engine_roots()) == 1, start.tail()
 
 
 def since(first, record):
@@ -153,6 +163,18 @@ def test_other_number_of_gpus_that_is_accepted_is_tried(place_of_one):
         assert_wakes(start, place_of_one.engine, place_of_one.answer)
 
 
+def test_other_model_that_is_accepted_is_refused_by_the_driver(place_of_one):
+    place_of_one.describe(host(one(name="NVIDIA H200")))
+    place_of_one.assert_fails("NOT_SUPPORTED", extra=("--accept", "gpu:model"))
+
+
+def test_other_gpu_that_nobody_could_pair_is_refused_by_the_driver(module_bench):
+    """Captured where NVML was not: the gate knows no UUIDs of this host, and nor does the wake."""
+    place = Place(module_bench, host(one()), nvml=False)
+    place.describe(host(one(B)))
+    place.assert_fails("INVALID_VALUE")
+
+
 def test_inspect_loads_nothing_that_a_snapshot_names(place_of_one):
     """An archive may name a library that it has brought along itself."""
     trace = place_of_one.description + ".trace"
@@ -167,9 +189,14 @@ def test_inspect_loads_nothing_that_a_snapshot_names(place_of_one):
 
 
 def test_same_gpus_with_other_uuids_are_paired(place_of_one):
+    """By what the gate has found: NVML is asked once."""
     place_of_one.describe(host(one(B)))
-    with place_of_one.start() as start:
+    trace = place_of_one.description + ".pairs"
+    with place_of_one.start(env={"FAKECUDA_TRACE": trace}, extra=("--accept", "env:FAKECUDA_TRACE")) as start:
         assert_wakes(start, place_of_one.engine, place_of_one.answer)
+    with open(trace, encoding="ascii") as lines:
+        calls = [line.split()[3] for line in lines]
+    assert calls.count("nvmlInitWithFlags") == 1 and "cuCheckpointProcessRestore" in calls
 
 
 def test_visible_devices_are_part_of_the_environment_and_no_hindrance(module_bench):
