@@ -64,7 +64,7 @@ int capture_await_quiet(struct capture *c, uint64_t deadline_ns, unsigned int po
 /* with NET_ADMIN an open connection is dumped, and closed at the wake */
 bool capture_is_acceptable(const struct capture *c, const struct audit_report *report)
 {
-	return report->n == 0 || (audit_only_transient(report) && !c->m.unprivileged);
+	return report->n == 0 || (audit_only_connections(report) && !c->m.unprivileged);
 }
 
 int capture_refuse(const struct capture *c, const struct audit_report *report,

@@ -51,18 +51,25 @@ static struct audit_finding *find_room(struct audit_report *report, bool transie
 	return NULL;
 }
 
-static void find(struct audit *audit, const struct tree_process *process, bool transient,
+enum lasts {
+	LASTS,
+	PASSES,
+	BLOCKS
+};
+
+static void find(struct audit *audit, const struct tree_process *process, enum lasts lasts,
 		 const char *fmt, va_list args) __attribute__((format(printf, 4, 0)));
 
-static void find(struct audit *audit, const struct tree_process *process, bool transient,
+static void find(struct audit *audit, const struct tree_process *process, enum lasts lasts,
 		 const char *fmt, va_list args)
 {
-	struct audit_finding *finding = find_room(audit->report, transient);
+	struct audit_finding *finding = find_room(audit->report, lasts != LASTS);
 	int start, rest = 0;
 
 	if (!finding)
 		return;
-	finding->transient = transient;
+	finding->transient = lasts != LASTS;
+	finding->blocking = lasts == BLOCKS;
 	start = snprintf(finding->text, sizeof(finding->text), "pid %d (%s) ", (int)process->pid,
 			 process->comm);
 	if (start > 0 && (size_t)start < sizeof(finding->text))
@@ -76,7 +83,7 @@ void audit_find(struct audit *audit, const struct tree_process *process, const c
 	va_list args;
 
 	va_start(args, fmt);
-	find(audit, process, false, fmt, args);
+	find(audit, process, LASTS, fmt, args);
 	va_end(args);
 }
 
@@ -86,7 +93,27 @@ void audit_find_transient(struct audit *audit, const struct tree_process *proces
 	va_list args;
 
 	va_start(args, fmt);
-	find(audit, process, true, fmt, args);
+	find(audit, process, PASSES, fmt, args);
+	va_end(args);
+}
+
+void audit_find_blocking(struct audit *audit, const struct tree_process *process, const char *fmt,
+			 ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	find(audit, process, BLOCKS, fmt, args);
+	va_end(args);
+}
+
+void audit_find_inherited(struct audit *audit, const struct tree_process *process, const char *fmt,
+			  ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	find(audit, process, audit_device_is_inherited(audit, process) ? BLOCKS : LASTS, fmt, args);
 	va_end(args);
 }
 
@@ -180,6 +207,15 @@ bool audit_only_transient(const struct audit_report *report)
 			return false;
 	}
 	return report->n > 0;
+}
+
+bool audit_only_connections(const struct audit_report *report)
+{
+	for (size_t i = 0; i < report->n; i++) {
+		if (report->items[i].blocking)
+			return false;
+	}
+	return audit_only_transient(report);
 }
 
 void audit_format(const struct audit_report *report, char *buf, size_t size)

@@ -28,6 +28,7 @@ struct audit_rights {
 
 struct audit_finding {
 	bool transient; /* may go away by itself: an open connection, unread data */
+	bool blocking;	/* … and until then no rights help: a child that has not executed yet */
 	char text[320]; /* "pid 57 (python3) fd 12: io_uring ring; set UV_USE_IO_URING=0 …" */
 };
 
@@ -44,6 +45,9 @@ int audit_tree(const struct task_tree *tree, const struct audit_rights *rights,
 
 /* are all findings transient? false for an empty report */
 bool audit_only_transient(const struct audit_report *report);
+
+/* … and such as CRIU dumps where it has NET_ADMIN */
+bool audit_only_connections(const struct audit_report *report);
 
 /* all findings in one line, "; " between, "and N more" at the end */
 void audit_format(const struct audit_report *report, char *buf, size_t size);

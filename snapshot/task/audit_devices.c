@@ -47,13 +47,23 @@ bool audit_device_is_dumped(dev_t device, bool block)
 	}
 }
 
-bool audit_device_will_close(const struct audit *audit, const struct tree_process *process)
+static bool has_device(const struct audit *audit, pid_t pid)
 {
 	for (size_t i = 0; i < audit->rights->n_device_pids; i++) {
-		if (audit->rights->device_pids[i] == process->pid)
+		if (audit->rights->device_pids[i] == pid)
 			return true;
 	}
 	return false;
+}
+
+bool audit_device_will_close(const struct audit *audit, const struct tree_process *process)
+{
+	return has_device(audit, process->pid);
+}
+
+bool audit_device_is_inherited(const struct audit *audit, const struct tree_process *process)
+{
+	return !has_device(audit, process->pid) && has_device(audit, process->ppid);
 }
 
 const char *audit_device_cure(const char *link)

@@ -132,16 +132,18 @@ static void check_anon_inode(struct audit *audit, const struct open_fd *fd)
 		if (strcmp(name, kind->name) != 0)
 			continue;
 		if (kind->what && !will_close)
-			audit_find(audit, fd->process, "fd %d is %s, which CRIU cannot dump; %s",
-				   fd->fd, kind->what, kind->cure);
+			audit_find_inherited(audit, fd->process,
+					     "fd %d is %s, which CRIU cannot dump; %s", fd->fd,
+					     kind->what, kind->cure);
 		return;
 	}
 	if (will_close)
 		return;
-	audit_find(audit, fd->process,
-		   "fd %d is a kernel object '%.60s', which CRIU cannot dump; close it before the "
-		   "capture",
-		   fd->fd, name);
+	audit_find_inherited(
+		audit, fd->process,
+		"fd %d is a kernel object '%.60s', which CRIU cannot dump; close it before the "
+		"capture",
+		fd->fd, name);
 }
 
 static void check_path(struct audit *audit, const struct open_fd *fd, long fs_type)
@@ -193,9 +195,10 @@ static int check_device(struct audit *audit, const struct open_fd *fd)
 	if (!audit_device_is_dumped(fd->st.st_rdev, block)) {
 		if (!block && audit_device_will_close(audit, fd->process))
 			return 0;
-		audit_find(audit, fd->process,
-			   "fd %d is the %s device '%.120s', which CRIU cannot dump; %s", fd->fd,
-			   block ? "block" : "character", fd->link, audit_device_cure(fd->link));
+		audit_find_inherited(audit, fd->process,
+				     "fd %d is the %s device '%.120s', which CRIU cannot dump; %s",
+				     fd->fd, block ? "block" : "character", fd->link,
+				     audit_device_cure(fd->link));
 		return 0;
 	}
 	if (statfs(fd->proc_path, &fs) == 0)

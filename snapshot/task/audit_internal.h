@@ -64,6 +64,11 @@ void audit_find(struct audit *audit, const struct tree_process *process, const c
 	__attribute__((format(printf, 3, 4)));
 void audit_find_transient(struct audit *audit, const struct tree_process *process, const char *fmt,
 			  ...) __attribute__((format(printf, 3, 4)));
+void audit_find_blocking(struct audit *audit, const struct tree_process *process, const char *fmt,
+			 ...) __attribute__((format(printf, 3, 4)));
+/* a device, or a kernel object of a driver: blocking if audit_device_is_inherited() */
+void audit_find_inherited(struct audit *audit, const struct tree_process *process, const char *fmt,
+			  ...) __attribute__((format(printf, 3, 4)));
 
 /*
  * 0 where the process has ended meanwhile, or is closed to us and therefore to CRIU, which makes
@@ -122,6 +127,11 @@ void audit_path(struct audit *audit, const struct tree_process *process, const c
 
 /* is what it holds of a GPU for the driver's checkpoint to close? */
 bool audit_device_will_close(const struct audit *audit, const struct tree_process *process);
+/*
+ * Its parent's will be closed, and it may be between fork and exec: what a driver opens is closed
+ * there. One that stays like that is told from it by patience only.
+ */
+bool audit_device_is_inherited(const struct audit *audit, const struct tree_process *process);
 
 /* a character or block device: true when CRIU dumps it as an open file */
 bool audit_device_is_dumped(dev_t device, bool block);

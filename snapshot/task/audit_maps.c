@@ -62,8 +62,8 @@ static bool is_refused_by_name(const struct map_check *check, const struct proc_
 	if (starts(map->path, "anon_inode:") &&
 	    audit_device_will_close(check->audit, check->process))
 		return true;
-	audit_find(check->audit, check->process, "maps '%.60s' at %" PRIx64 ", %s", map->path,
-		   map->start, text);
+	audit_find_inherited(check->audit, check->process, "maps '%.60s' at %" PRIx64 ", %s",
+			     map->path, map->start, text);
 	return true;
 }
 
@@ -74,9 +74,9 @@ static bool is_refused_device(const struct map_check *check, const struct proc_m
 		return false;
 	if (audit_device_will_close(check->audit, check->process))
 		return true;
-	audit_find(check->audit, check->process,
-		   "maps the device '%.120s' at %" PRIx64 ", which CRIU cannot dump; %s", map->path,
-		   map->start, audit_device_cure(map->path));
+	audit_find_inherited(check->audit, check->process,
+			     "maps the device '%.120s' at %" PRIx64 ", which CRIU cannot dump; %s",
+			     map->path, map->start, audit_device_cure(map->path));
 	return true;
 }
 

@@ -233,10 +233,10 @@ static void check_place(struct audit *audit, const struct tree_process *process)
 			   "belongs to a session from outside the container; start the engine "
 			   "with setsid");
 	if (task_tree_has(audit->tree, process->ppid) && same(process->pid, process->ppid, KCMP_VM))
-		audit_find_transient(audit, process,
-				     "shares its memory with its parent %d (vfork before exec), "
-				     "which CRIU cannot dump; wait until it has executed",
-				     (int)process->ppid);
+		audit_find_blocking(audit, process,
+				    "shares its memory with its parent %d (vfork before exec), "
+				    "which CRIU cannot dump; wait until it has executed",
+				    (int)process->ppid);
 }
 
 static int count_threads(pid_t pid)

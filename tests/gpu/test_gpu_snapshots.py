@@ -133,12 +133,19 @@ def test_unprivileged_user(place, programs):
 def test_a_child_that_keeps_the_device_is_named_and_the_engine_serves_on(gpu):
     engine = cuda_engine(gpu.programs, "--device-mib", 16, "--keep-device")
     store = gpu.workplace.store()
-    with gpu.start(store, engine, capture="first-boot") as start:
+    with gpu.start(store, engine, capture="first-boot", extra=("--quiet-timeout", "300ms")) as start:
         answer = engine.ask(start)
         record = start.wait_record("capture.failed", "capture.done")
         assert record["event"] == "capture.failed" and record["code"] == "unsnapshotable"
         assert "cuda_engine" in record["msg"]
         assert engine.ask(start) == answer
+
+
+def test_a_child_that_has_not_executed_its_program_yet_is_waited_for(gpu):
+    engine = cuda_engine(gpu.programs, "--device-mib", 16, "--execute-ms", 3000)
+    store, answer = gpu.captured(engine)
+    with gpu.start(store, engine) as start:
+        assert_wakes(start, engine, answer)
 
 
 LAZY_ENGINE = """
