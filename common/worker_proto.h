@@ -53,12 +53,13 @@ enum worker_msg_type {
 	/* worker to PID 1 */
 	WORKER_MSG_BUDGET,  /* value: milliseconds the whole attempt may last from now on */
 	WORKER_MSG_REFUSED, /* the gate says no; text holds every reason */
-	WORKER_MSG_GPU, /* the driver is about to open GPUs for the restored tree; wait for GO */
+	WORKER_MSG_GPU, /* the driver is about to open GPUs for the restored tree; value: bytes of
+			 * device memory; wait for GO */
 	WORKER_MSG_RESTORED, /* pid: root of the restored tree, stopped, our child; wait for RESUME
 			      */
 	WORKER_MSG_READY,    /* the engine answers; value: milliseconds since the job began */
-	WORKER_MSG_FREEZE,   /* the tree is about to be stopped; value 1: it uses a GPU; wait for GO
-			      */
+	WORKER_MSG_FREEZE,   /* the tree is about to be stopped; value: 0, or it uses a GPU, and at
+			      * most so many bytes of device memory (1: not known); wait for GO */
 	WORKER_MSG_KEEP,     /* memory is about to be dropped; with descriptors; wait for KEPT */
 	WORKER_MSG_THAWED,   /* the tree runs again, or is ended if the job said so (value 1) */
 	WORKER_MSG_DONE,     /* job finished; text: generation */

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "common/clock.h"
+#include "common/device_copy.h"
 #include "common/log.h"
 #include "init/child.h"
 
@@ -25,14 +26,15 @@
  * Nobody else can help this tree, and until it is whole its memory is only on disk: 60 s bring 6
  * GiB back from a disk of 100 MB/s. A worker that has not done it by then hangs.
  */
-#define RECOVER_MS	    60000
+#define RECOVER_MS	    60000 /* and twice the copy of device memory */
 #define TRIED_GRACE_MS	    8000
 #define DUMP_TIMEOUT_MS	    120000 /* the worker's own */
 #define FROZEN_SLACK_MS	    10000
 #define FROZEN_TERMINATE_MS 4000  /* without a grace: half of the least that platforms give */
 #define SWEEP_MS	    10000 /* a killed process that is not gone by then runs no more code */
 #define DRAIN_MS	    2000
-#define SUSPEND_MS	    12000 /* the worker gives up after 10 s by itself */
+#define SUSPEND_MS	    10000 /* and the copy of device memory */
+#define SUSPEND_SLACK_MS    2000  /* the worker gives up before */
 
 /* --- common steps ----------------------------------------------------------------------------- */
 
@@ -200,18 +202,19 @@ static enum supervisor_state sweep_all(struct supervisor *s, enum supervisor_sta
 static enum supervisor_state sweep_suspended(struct supervisor *s, enum supervisor_state state)
 {
 	bool suspends = s->gpu_restored && !s->ops->needs_recovery(s->world);
+	uint64_t timeout_ms = SUSPEND_MS + device_copy_ms(s->device_bytes);
 	struct snap_error err = {.code = SNAP_OK};
 
 	s->gpu_restored = false;
 	if (!suspends)
 		return sweep_all(s, state);
 	s->ops->sweep(s->world, SWEEP_NOTHING);
-	if (s->ops->start_suspend(s->world, &err) < 0) {
+	if (s->ops->start_suspend(s->world, timeout_ms, &err) < 0) {
 		log_gpu_open(err.msg);
 		return sweep_all(s, state);
 	}
 	s->after_suspend = state;
-	s->deadline_ns = deadline_after_ms(SUSPEND_MS);
+	s->deadline_ns = deadline_after_ms(timeout_ms + SUSPEND_SLACK_MS);
 	return STATE_SUSPENDING;
 }
 
@@ -411,6 +414,7 @@ static enum supervisor_state boot(struct supervisor *s)
 	s->asked_to_end_ns = 0;
 	s->cold_boot_ms = SUPERVISOR_BOOTS;
 	s->gpu_restored = false;
+	s->device_bytes = 0;
 	return capture ? begin_capture(s) : serve_watched(s);
 }
 
@@ -510,6 +514,7 @@ ACTION(act_budget)
 /* told before the driver touches anything: a worker that dies in the middle could not tell */
 ACTION(act_wake_gpu)
 {
+	s->device_bytes = e->msg->value;
 	if (s->ops->answer(s->world, WORKER_MSG_GO, e->msg->id) == 0)
 		s->gpu_restored = true;
 	/* else nobody listens any more, and the news of its death is on its way */
@@ -788,12 +793,14 @@ ACTION(act_frozen_terminate)
 ACTION(act_freeze)
 {
 	if (s->ops->answer(s->world, WORKER_MSG_GO, e->msg->id) == 0) {
+		uint64_t dump_ms =
+			s->options->dump_timeout_ms ? s->options->dump_timeout_ms : DUMP_TIMEOUT_MS;
+
 		/* when it goes on, the driver will have restored it */
-		s->gpu_restored = s->gpu_restored || e->msg->value == 1;
+		s->gpu_restored = s->gpu_restored || e->msg->value > 0;
+		s->device_bytes = e->msg->value;
 		/* the worker ends a dump that takes too long; this is for one that cannot */
-		shorten_deadline(s, FROZEN_SLACK_MS + (s->options->dump_timeout_ms
-							       ? s->options->dump_timeout_ms
-							       : DUMP_TIMEOUT_MS));
+		shorten_deadline(s, FROZEN_SLACK_MS + dump_ms + 2 * device_copy_ms(e->msg->value));
 		return STATE_FROZEN;
 	}
 	(void)snap_fail(&s->failure, SNAP_OK, 0, "the worker does not listen any more");
@@ -1067,7 +1074,8 @@ ACTION(act_mended)
 		return resume_and_probe(s);
 	if (s->ops->start_recover(s->world, &err) < 0)
 		return boot_again(s, err.msg);
-	s->deadline_ns = deadline_after_ms(RECOVER_MS);
+	/* a copy that the dead worker has begun, and the one back */
+	s->deadline_ns = deadline_after_ms(RECOVER_MS + 2 * device_copy_ms(s->device_bytes));
 	return STATE_RECOVERING;
 }
 

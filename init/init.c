@@ -199,9 +199,12 @@ static int op_start_probe(void *world, struct snap_error *err)
 	return start_worker(world, WORKER_PROBE, NULL, err);
 }
 
-static int op_start_suspend(void *world, struct snap_error *err)
+static int op_start_suspend(void *world, uint64_t timeout_ms, struct snap_error *err)
 {
-	return start_worker(world, WORKER_SUSPEND, NULL, err);
+	struct init *init = world;
+
+	init->worker.suspend_ms = timeout_ms;
+	return start_worker(init, WORKER_SUSPEND, NULL, err);
 }
 
 static bool op_is_awaited(void *world)

@@ -112,8 +112,8 @@ struct supervisor_ops {
 	int (*start_watch)(void *world, struct snap_error *err);
 	int (*start_probe)(void *world, struct snap_error *err);
 	int (*start_recover)(void *world, struct snap_error *err);
-	/* everything below us that uses CUDA closes its devices */
-	int (*start_suspend)(void *world, struct snap_error *err);
+	/* everything below us that uses CUDA closes its devices, for which it has timeout_ms */
+	int (*start_suspend)(void *world, uint64_t timeout_ms, struct snap_error *err);
 	int (*boot)(void *world, bool to_be_captured, struct snap_error *err);
 
 	/* 0: pid is our child, held from now on as the engine */
@@ -210,6 +210,7 @@ struct supervisor {
 	 * it, or a capture's stopped a tree that uses one. Not killed as it is.
 	 */
 	bool gpu_restored;
+	uint64_t device_bytes; /* of GPUs, that the engine may have; 0: none, or not known */
 	enum supervisor_state after_suspend; /* SUSPENDING: CLEANING or KILLING */
 	bool worker_done;		     /* ENDED: it said its last word */
 	bool boot_after_clean;		     /* CLEANING: else exit */

@@ -103,6 +103,14 @@ static void put_list(char ***at, const char *name, const struct option_list *lis
 		put_option(at, name, list->items[i]);
 }
 
+static void put_timeout(char ***at, struct worker *worker, uint64_t ms)
+{
+	if (ms == 0)
+		return;
+	(void)snprintf(worker->timeout_text, sizeof(worker->timeout_text), "%" PRIu64 "ms", ms);
+	put_option(at, "--timeout", worker->timeout_text);
+}
+
 void worker_make_argv(struct worker *worker, enum worker_job job, pid_t root)
 {
 	const struct init_options *options = worker->options;
@@ -114,11 +122,11 @@ void worker_make_argv(struct worker *worker, enum worker_job job, pid_t root)
 	if (job != WORKER_WAKE) {
 		(void)snprintf(worker->pid_text, sizeof(worker->pid_text), "%d", (int)root);
 		put_option(&at, "--pid", worker->pid_text);
-	} else if (options->wake_timeout_ms > 0) {
-		(void)snprintf(worker->timeout_text, sizeof(worker->timeout_text), "%" PRIu64 "ms",
-			       options->wake_timeout_ms);
-		put_option(&at, "--timeout", worker->timeout_text);
+	} else {
+		put_timeout(&at, worker, options->wake_timeout_ms);
 	}
+	if (job == WORKER_SUSPEND)
+		put_timeout(&at, worker, worker->suspend_ms);
 	/* the caller wants to know whether it answers as before */
 	if (job == WORKER_WAKE && options->exit_when_ready)
 		put(&at, "--check-oracle");

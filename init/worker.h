@@ -40,6 +40,7 @@ struct worker {
 	char cold_boot_text[32];
 
 	uint64_t cold_boot_ms; /* for the next capture; 0: not known */
+	uint64_t suspend_ms;   /* that the next suspend has */
 	const char *log_level; /* for the next one; NULL: as the options say */
 
 	struct pidref ref; /* active or retired; PIDREF_NONE: none */

@@ -23,8 +23,8 @@ struct capture_talk {
 	/* wait until PID 1 heard the engine (notify descriptor, READY=1) */
 	int (*wait_engine)(void *arg, uint64_t deadline_ns, struct snap_error *err);
 	void (*ready)(void *arg, uint64_t cold_boot_ms);
-	/* signals for the engine are held back from here on; uses_gpu: the driver will lock it */
-	int (*freeze)(void *arg, bool uses_gpu, struct snap_error *err);
+	/* signals for the engine are held back from here on; device_bytes: capture_gpu_freezes() */
+	int (*freeze)(void *arg, uint64_t device_bytes, struct snap_error *err);
 	/* PID 1 has them from here to thawed(); NULL: nobody has */
 	int (*keep)(void *arg, const struct recovery_files *files, struct snap_error *err);
 	/* ended: the engine is gone on purpose */

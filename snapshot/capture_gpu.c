@@ -216,6 +216,15 @@ uint64_t capture_gpu_device_bytes(const struct capture_gpu *gpu)
 	return bytes;
 }
 
+uint64_t capture_gpu_freezes(const struct capture_gpu *gpu)
+{
+	uint64_t bytes = capture_gpu_device_bytes(gpu);
+
+	if (!gpu->used)
+		return 0;
+	return bytes > 0 ? bytes : 1;
+}
+
 int capture_gpu_lock(struct capture_gpu *gpu, pid_t root, uint32_t timeout_ms,
 		     const struct recovery_journal *journal, struct snap_error *err)
 {
@@ -229,6 +238,10 @@ int capture_gpu_lock(struct capture_gpu *gpu, pid_t root, uint32_t timeout_ms,
 	if (gpu->checkpoint.manifest->n_processes == 0)
 		return snap_fail_plain(err, SNAP_E_GPU, ESRCH,
 				       "the processes that used CUDA have ended");
+	/* until the checkpoint tells better: whoever waits for a copy waits long enough */
+	for (size_t i = 0; i < gpu->checkpoint.manifest->n_processes; i++)
+		gpu->checkpoint.manifest->processes[i].staging_bytes =
+			capture_gpu_device_bytes(gpu);
 	r = recovery_note_gpu(journal, gpu->checkpoint.manifest);
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot note the GPU's processes");

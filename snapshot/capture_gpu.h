@@ -41,6 +41,9 @@ int capture_gpu_await(struct capture_gpu *gpu, pid_t root, uint64_t deadline_ns,
 /* how much the checkpoint will put into the processes, at most; 0: none, or not known */
 uint64_t capture_gpu_device_bytes(const struct capture_gpu *gpu);
 
+/* 0: no process uses CUDA; else the driver will lock some, and the same; 1: not known */
+uint64_t capture_gpu_freezes(const struct capture_gpu *gpu);
+
 /*
  * The tree runs: find its CUDA processes, note them in the journal, lock them all. -EBUSY: one has
  * work that does not end within timeout_ms. capture_gpu_unlock() takes it back, in group-stop.

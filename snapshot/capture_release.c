@@ -66,7 +66,7 @@ int capture_step_release(void *context, struct snap_error *err)
 {
 	struct capture *c = context;
 	struct snap_error *why = &c->result->release_err;
-	int r = c->config->talk.freeze(c->config->talk.arg, c->gpu.used, err);
+	int r = c->config->talk.freeze(c->config->talk.arg, capture_gpu_freezes(&c->gpu), err);
 
 	if (r < 0)
 		return r;

@@ -14,8 +14,9 @@
 
 #include "snapshot/store.h"
 
-#define GC_NAME_MAX   320 /* "gen-3/" and a file's name */
-#define GC_TRIAL_MS   3600000U
+#define GC_NAME_MAX 320 /* "gen-3/" and a file's name */
+#define GC_TRIAL_MS 3600000U
+/* after the last change; what a recovery reads for longer is locked by PID 1 (GC_IN_USE) */
 #define GC_RECOVER_MS 60000U
 
 enum gc_kind {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/device_copy.h"
 #include "common/fd.h"
 #include "common/io.h"
 #include "snapshot/gpu/checkpoint.h"
@@ -57,6 +58,7 @@ struct record_dropped {
 struct record_gpu {
 	int32_t pid;
 	int32_t restore_tid;
+	uint64_t device_bytes; /* at most, of all processes; 0: not known */
 	char library[PATH_MAX];
 };
 
@@ -132,6 +134,7 @@ int recovery_note_gpu(const struct recovery_journal *journal, const struct manif
 	for (size_t i = 0; r == 0 && i < gpu->n_processes; i++) {
 		body.pid = gpu->processes[i].pid;
 		body.restore_tid = gpu->processes[i].restore_tid;
+		body.device_bytes = gpu->processes[i].staging_bytes;
 		r = append(journal->fd, RECORD_GPU, &body, sizeof(body));
 	}
 	return r;
@@ -366,6 +369,7 @@ static int add_gpu_process(const struct record_gpu *record, struct manifest_gpu 
 	bigger[gpu->n_processes++] = (struct manifest_gpu_process){
 		.pid = record->pid,
 		.restore_tid = record->restore_tid,
+		.staging_bytes = record->device_bytes,
 	};
 	return 0;
 }
@@ -396,6 +400,7 @@ static int mend_gpu(const char *library, struct manifest_gpu *gpu, struct snap_e
 {
 	struct gpu_driver driver;
 	struct gpu_checkpoint checkpoint = {.driver = &driver, .manifest = gpu};
+	uint64_t bytes = gpu->processes[0].staging_bytes;
 	int r = gpu_driver_open(library, &driver, err);
 
 	if (r < 0)
@@ -407,8 +412,9 @@ static int mend_gpu(const char *library, struct manifest_gpu *gpu, struct snap_e
 		r = gpu_checkpoint_mend(&checkpoint, err);
 		/* it will be killed, and it may have its devices open */
 		if (r < 0)
-			(void)gpu_checkpoint_put_away(&checkpoint,
-						      deadline_after_ms(GPU_PUT_AWAY_MS), NULL);
+			(void)gpu_checkpoint_put_away(
+				&checkpoint,
+				deadline_after_ms(GPU_PUT_AWAY_MS + device_copy_ms(bytes)), NULL);
 	}
 	gpu_driver_close(&driver);
 	return r;

@@ -35,8 +35,8 @@ struct recovery_files {
 int recovery_note_thread(const struct injector *injector, void *arg);
 
 /*
- * Before the GPU's driver locks the processes of gpu: all of them, and where the driver is; 0 or
- * -errno
+ * Before the GPU's driver locks the processes of gpu: all of them, where the driver is, and for
+ * each how much device memory the tree has at most (staging_bytes); 0 or -errno
  */
 int recovery_note_gpu(const struct recovery_journal *journal, const struct manifest_gpu *gpu);
 

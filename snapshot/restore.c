@@ -378,7 +378,8 @@ static int step_gpu(void *context, struct snap_error *err)
 
 	/* whoever kills the tree must know, also if we do not live to undo it */
 	if (c->gpu.checkpoint.manifest)
-		r = c->config->talk.gpu(c->config->talk.arg, err);
+		r = c->config->talk.gpu(c->config->talk.arg,
+					gpu_checkpoint_bytes(&c->gpu.checkpoint), err);
 	if (r == 0)
 		r = restore_gpu_run(&c->gpu, c->deadline_ns, err);
 	c->result->gpu_open = c->gpu.touched;

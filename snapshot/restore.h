@@ -25,8 +25,11 @@ struct restore_talk {
 	void (*budget)(void *arg, uint64_t timeout_ms); /* the whole attempt may last this long */
 	/* the tree is there and stopped; returns 0 once PID 1 holds its root */
 	int (*restored)(void *arg, pid_t root, struct snap_error *err);
-	/* the driver is about to open GPUs for the stopped tree; returns 0 once PID 1 knows */
-	int (*gpu)(void *arg, struct snap_error *err);
+	/*
+	 * the driver is about to open GPUs for the stopped tree, which has so much device memory;
+	 * returns 0 once PID 1 knows
+	 */
+	int (*gpu)(void *arg, uint64_t device_bytes, struct snap_error *err);
 	void (*ready)(void *arg);
 	void *arg;
 };

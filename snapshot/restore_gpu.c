@@ -98,8 +98,9 @@ void restore_gpu_undo(struct restore_gpu *gpu)
 	gpu->checkpoint.stopped = false;
 	if (gpu->touched)
 		gpu->touched =
-			gpu_checkpoint_put_away(&gpu->checkpoint,
-						deadline_after_ms(GPU_PUT_AWAY_MS), NULL) < 0;
+			gpu_checkpoint_put_away(
+				&gpu->checkpoint,
+				deadline_after_ms(gpu_put_away_ms(&gpu->checkpoint)), NULL) < 0;
 }
 
 void restore_gpu_done(struct restore_gpu *gpu)

@@ -27,10 +27,10 @@ static void on_ready(void *arg, uint64_t cold_boot_ms)
 	talk_send(WORKER_MSG_READY, SNAP_OK, 0, cold_boot_ms, NULL);
 }
 
-static int on_freeze(void *arg, bool uses_gpu, struct snap_error *err)
+static int on_freeze(void *arg, uint64_t device_bytes, struct snap_error *err)
 {
 	(void)arg;
-	return talk_ask(WORKER_MSG_FREEZE, 0, uses_gpu, WORKER_MSG_GO,
+	return talk_ask(WORKER_MSG_FREEZE, 0, device_bytes, WORKER_MSG_GO,
 			deadline_after_ms(GO_TIMEOUT_MS), err);
 }
 

@@ -6,8 +6,9 @@
 
 int job_suspend(const struct worker_options *options, struct snap_error *err)
 {
+	uint64_t ms = options->timeout_ms > 0 ? options->timeout_ms : GPU_PUT_AWAY_MS;
 	size_t n = 0;
-	int r = gpu_suspend((pid_t)options->pid, deadline_after_ms(GPU_PUT_AWAY_MS), &n, err);
+	int r = gpu_suspend((pid_t)options->pid, deadline_after_ms(ms), &n, err);
 
 	if (r < 0) {
 		talk_send(WORKER_MSG_FAILED, err->code, 0, 0, err->msg);

@@ -26,10 +26,11 @@ static int on_restored(void *arg, pid_t root, struct snap_error *err)
 			deadline_after_ms(RESUME_TIMEOUT_MS), err);
 }
 
-static int on_gpu(void *arg, struct snap_error *err)
+static int on_gpu(void *arg, uint64_t device_bytes, struct snap_error *err)
 {
 	(void)arg;
-	return talk_ask(WORKER_MSG_GPU, 0, 0, WORKER_MSG_GO, deadline_after_ms(GO_TIMEOUT_MS), err);
+	return talk_ask(WORKER_MSG_GPU, 0, device_bytes, WORKER_MSG_GO,
+			deadline_after_ms(GO_TIMEOUT_MS), err);
 }
 
 static void on_ready(void *arg)

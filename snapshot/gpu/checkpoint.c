@@ -7,27 +7,38 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/device_copy.h"
 #include "common/procfs.h"
 #include "snapshot/gpu/restore_threads.h"
 #include "snapshot/gpu/staging.h"
 #include "snapshot/steps.h"
 
-/*
- * Time that a call may take: what it does besides copying, and the copy at the slowest rate that
- * anybody has measured (pageable memory over an old bus), with as much again.
- */
-#define CALL_MS		60000U
-#define COPY_MS_PER_GIB 2000U
-#define STATE_MS	5000U
-#define UNLOCK_MS	5000U /* it copies nothing and waits for nobody */
-#define PUT_AWAY_MS	2000U
-#define SETTLE_MS	30000U /* half of what PID 1 has for a recovery */
-#define SETTLE_POLL_MS	10U
-#define LOCK_SLACK_MS	2000U
+/* besides the copy (common/device_copy.h) */
+#define CALL_MS	       60000U
+#define STATE_MS       5000U
+#define UNLOCK_MS      5000U /* it copies nothing and waits for nobody */
+#define PUT_AWAY_MS    2000U
+#define SETTLE_MS      15000U /* a quarter of what PID 1 has for a recovery; and the copy */
+#define SETTLE_POLL_MS 10U
+#define LOCK_SLACK_MS  2000U
 
 static uint64_t limited(const struct gpu_checkpoint *gpu, uint64_t deadline_ns)
 {
 	return gpu->end_ns > 0 && gpu->end_ns < deadline_ns ? gpu->end_ns : deadline_ns;
+}
+
+uint64_t gpu_checkpoint_bytes(const struct gpu_checkpoint *gpu)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < gpu->manifest->n_processes; i++)
+		bytes += gpu->manifest->processes[i].staging_bytes;
+	return bytes;
+}
+
+uint64_t gpu_put_away_ms(const struct gpu_checkpoint *gpu)
+{
+	return GPU_PUT_AWAY_MS + device_copy_ms(gpu_checkpoint_bytes(gpu));
 }
 
 static struct gpu_call call_of(const struct gpu_checkpoint *gpu, size_t i,
@@ -39,8 +50,7 @@ static struct gpu_call call_of(const struct gpu_checkpoint *gpu, size_t i,
 		.driver = gpu->driver,
 		.operation = operation,
 		.pid = gpu->manifest->processes[i].pid,
-		.deadline_ns =
-			limited(gpu, deadline_after_ms(CALL_MS + (bytes >> 30) * COPY_MS_PER_GIB)),
+		.deadline_ns = limited(gpu, deadline_after_ms(CALL_MS + device_copy_ms(bytes))),
 		.threads = threads,
 	};
 }
@@ -73,9 +83,8 @@ static enum gpu_state state_of(const struct gpu_checkpoint *gpu, size_t i,
 
 /* a call that another worker had made goes on without it: until then the state is one between */
 static enum gpu_state settled_state(const struct gpu_checkpoint *gpu, size_t i,
-				    struct restore_threads *threads)
+				    struct restore_threads *threads, uint64_t deadline_ns)
 {
-	uint64_t deadline_ns = deadline_after_ms(SETTLE_MS);
 	enum gpu_state state;
 
 	do {
@@ -300,11 +309,15 @@ static int mend_step(struct gpu_checkpoint *gpu, size_t i, struct restore_thread
 /* all are restored before one is unlocked: first all to locked, then all to running */
 static int mend(struct gpu_checkpoint *gpu, struct restore_threads *threads, struct snap_error *err)
 {
+	/* one call was under way at most, of whichever process */
+	uint64_t bytes =
+		gpu->manifest->n_processes > 0 ? gpu->manifest->processes[0].staging_bytes : 0;
+	uint64_t settle_ns = deadline_after_ms(SETTLE_MS + device_copy_ms(bytes));
 	size_t n = gpu->manifest->n_processes;
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < n; i++) {
-		if (settled_state(gpu, i, threads) == GPU_STATE_CHECKPOINTED)
+		if (settled_state(gpu, i, threads, settle_ns) == GPU_STATE_CHECKPOINTED)
 			r = restore_one(gpu, i, NULL, 0, threads, err);
 	}
 	for (size_t i = 0; r >= 0 && i < n; i++) {
@@ -378,6 +391,8 @@ static int put_one_away(struct gpu_checkpoint *gpu, size_t i, struct restore_thr
 
 	if (state == GPU_STATE_CHECKPOINTED)
 		return 0;
+	/* how much it is may not be known: it has what there is */
+	call.deadline_ns = gpu->end_ns;
 	if (state == GPU_STATE_LOCKED)
 		return gpu_call(&call, NULL, err);
 	if (state == GPU_STATE_RUNNING)

@@ -22,7 +22,7 @@
 #include "snapshot/gpu/driver.h"
 #include "snapshot/manifest.h"
 
-#define GPU_PUT_AWAY_MS 10000U /* see gpu_checkpoint_put_away() */
+#define GPU_PUT_AWAY_MS 10000U /* for gpu_checkpoint_put_away(), and the copy besides */
 
 struct gpu_checkpoint {
 	const struct gpu_driver *driver;
@@ -34,6 +34,9 @@ struct gpu_checkpoint {
 	bool checkpointed; /* all are */
 	bool unsure;	   /* a way back was not possible: some process is not what it was */
 };
+
+/* device memory of all processes, as far as the manifest knows */
+uint64_t gpu_checkpoint_bytes(const struct gpu_checkpoint *gpu);
 
 /*
  * The tree runs: each waits up to timeout_ms for its GPU work to end. All or none: on failure those
@@ -69,5 +72,8 @@ int gpu_checkpoint_mend(struct gpu_checkpoint *gpu, struct snap_error *err);
  */
 int gpu_checkpoint_put_away(struct gpu_checkpoint *gpu, uint64_t deadline_ns,
 			    struct snap_error *err);
+
+/* what that may take, by gpu_checkpoint_bytes() */
+uint64_t gpu_put_away_ms(const struct gpu_checkpoint *gpu);
 
 #endif

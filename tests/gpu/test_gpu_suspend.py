@@ -66,6 +66,26 @@ def test_woken_engine_whose_grace_is_over(gpu, trace, second):
         assert start.records("gpu.suspended")[0]["processes"] == 2
 
 
+def test_suspension_has_time_for_the_copy(gpu, trace):
+    """10 s, and 2 for each GiB: what the snapshot tells of device memory."""
+    engine = cuda_engine(gpu.programs, *TWO)
+    store, answer = gpu.captured(engine)
+    with gpu.start(store, engine, env={"FAKECUDA_FAULT": "checkpoint:delay_ms=1000", "FAKECUDA_TRACE": trace},
+                   extra=(*STUBBORN, "--accept", "env:FAKECUDA_FAULT", "--accept", "env:FAKECUDA_TRACE")) as start:
+        assert_wakes(start, engine, answer)
+        start.wait_record("wake.done")
+        start.signal(signal.SIGTERM)
+        words = wait_until("suspension", lambda: next(
+            (words for words in map(command_line, start.tools("snapworker")) if "suspend" in words), None), 20)
+        assert 10063 <= int(words[words.index("--timeout") + 1].removesuffix("ms")) < 10080
+        assert start.wait_exit() == KILLED
+        assert_all_put_away(checkpoint_calls(trace), 2)
+
+
+def command_line(entry):
+    return read_text(f"/proc/{entry[0]}/cmdline").split("\0")
+
+
 def pending(pid, number):
     """Two signals that wait are one."""
     for line in read_text(f"/proc/{pid}/status").splitlines():

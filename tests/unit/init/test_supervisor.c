@@ -38,6 +38,7 @@ struct world {
 	bool dirty;	       /* the tree has holes, and the journal says so */
 	bool gpu_open;	       /* … was restored by a GPU's driver: not to be killed as it is */
 	uint64_t cold_boot_ms; /* as the last capture was told */
+	uint64_t suspend_ms;   /* … and the last suspension */
 	int boots, wakes, captures, watches, probes, recovers, suspends, resumes, retired, stopped;
 	int signals[65]; /* how often the engine got each */
 	enum worker_msg_type answered;
@@ -105,10 +106,11 @@ static int fake_start_recover(void *world, struct snap_error *err)
 }
 
 /* if that does not work there is no other way, and it is killed all the same */
-static int fake_start_suspend(void *world, struct snap_error *err)
+static int fake_start_suspend(void *world, uint64_t timeout_ms, struct snap_error *err)
 {
 	struct world *w = world;
 
+	w->suspend_ms = timeout_ms;
 	assert_true(w->gpu_open);
 	assert_false(w->dirty);
 	assert_int_equal(w->sweep, SWEEP_NOTHING);
@@ -359,7 +361,7 @@ static void happen_with(struct bench *b, enum supervisor_event type, uint64_t va
 	b->world.asked += type == EVENT_ASKED_CAPTURE && b->s.state == STATE_SERVING;
 	b->world.answered = WORKER_MSG_NONE;
 	supervisor_handle(&b->s, &event);
-	if (b->world.answered == WORKER_MSG_GO && (type == EVENT_GPU || value == 1))
+	if (b->world.answered == WORKER_MSG_GO && (type == EVENT_GPU || value > 0))
 		b->world.gpu_open = true;
 	if (b->s.state == STATE_ENDED)
 		b->world.gpu_open = false;
@@ -977,6 +979,63 @@ static void test_restored_gpu_is_closed_before_the_cold_boot(void **state)
 		happen(&b, EVENT_TERMINATE);
 		happen(&b, EVENT_DEADLINE);
 		in_state(&b, STATE_KILLING);
+	}
+}
+
+#define GIB ((uint64_t)1 << 30)
+
+static const struct device_time {
+	uint64_t bytes, copy_ms;
+} device_times[] = {{0, 0}, {1, 0}, {80 * GIB, 160000}, {1000 * GIB, 300000}};
+
+/* those that a driver copies slowly, and no longer than anybody would wait */
+static void test_woken_device_memory_gives_its_suspension_time(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_LEN(device_times); i++) {
+		const struct device_time *time = &device_times[i];
+		struct bench b = {.world = {.engine = 0}};
+
+		begin(&b, &wake);
+		happen_with(&b, EVENT_GPU, time->bytes, 0);
+		happen(&b, EVENT_WORKER_EXIT);
+		in_state(&b, STATE_SUSPENDING);
+		assert_int_equal(b.world.suspend_ms, 10000 + time->copy_ms);
+		assert_in_range(deadline_left_ms(b.s.deadline_ns), 11000 + time->copy_ms,
+				12000 + time->copy_ms);
+		/* it boots cold: its device memory is nobody's any more */
+		happen(&b, EVENT_DONE);
+		happen(&b, EVENT_CLEAN);
+		assert_int_equal(b.s.device_bytes, 0);
+	}
+}
+
+static void test_captured_device_memory_gives_time(void **state)
+{
+	(void)state;
+	for (unsigned int i = 1; i < ARRAY_LEN(device_times); i++) {
+		const struct device_time *time = &device_times[i];
+		struct bench b;
+
+		assert_true(go_to(&b, &first_boot, STATE_CAPTURING));
+		b.s.deadline_ns = DEADLINE_NEVER;
+		happen_with(&b, EVENT_FREEZE, time->bytes, 0);
+		in_state(&b, STATE_FROZEN);
+		assert_in_range(deadline_left_ms(b.s.deadline_ns), 129000 + 2 * time->copy_ms,
+				130000 + 2 * time->copy_ms);
+		b.world.dirty = true;
+		happen(&b, EVENT_WORKER_EXIT);
+		happen(&b, EVENT_CLEAN);
+		in_state(&b, STATE_RECOVERING);
+		assert_in_range(deadline_left_ms(b.s.deadline_ns), 59000 + 2 * time->copy_ms,
+				60000 + 2 * time->copy_ms);
+		happen(&b, EVENT_DONE);
+		happen(&b, EVENT_DONE);
+		in_state(&b, STATE_SERVING);
+		happen(&b, EVENT_TERMINATE);
+		happen(&b, EVENT_DEADLINE);
+		in_state(&b, STATE_SUSPENDING);
+		assert_int_equal(b.world.suspend_ms, 10000 + time->copy_ms);
 	}
 }
 
@@ -1672,6 +1731,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_wake_that_works_serves_and_asks_nobody_again),
 		cmocka_unit_test(test_restored_gpu_is_closed_before_grace_kills),
 		cmocka_unit_test(test_restored_gpu_is_closed_before_the_cold_boot),
+		cmocka_unit_test(test_woken_device_memory_gives_its_suspension_time),
+		cmocka_unit_test(test_captured_device_memory_gives_time),
 		cmocka_unit_test(test_no_gpu_no_suspension),
 		cmocka_unit_test(test_captured_gpu_is_closed_before_grace_kills),
 		cmocka_unit_test(test_failed_wake_has_the_exit_status_of_its_reason),

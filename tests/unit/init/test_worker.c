@@ -62,6 +62,12 @@ static void test_command_line_of_each_job(void **state)
 	says(&worker, (const char *const[]){"/w", "probe", "--store", "/store", "--pid", "1000",
 					    "--ready", "fd", "--include", "/a", "--include", "/b",
 					    "--", "llama-server", "--port", "80", NULL});
+	worker.suspend_ms = 172000;
+	worker_make_argv(&worker, WORKER_SUSPEND, 1);
+	says(&worker,
+	     (const char *const[]){"/w", "suspend", "--store", "/store", "--pid", "1", "--timeout",
+				   "172000ms", "--ready", "fd", "--include", "/a", "--include",
+				   "/b", "--", "llama-server", "--port", "80", NULL});
 	worker_done(&worker);
 }
 
