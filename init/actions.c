@@ -798,7 +798,8 @@ ACTION(act_freeze)
 
 		/* when it goes on, the driver will have restored it */
 		s->gpu_restored = s->gpu_restored || e->msg->value > 0;
-		s->device_bytes = e->msg->value;
+		if (e->msg->value > 0)
+			s->device_bytes = e->msg->value;
 		/* the worker ends a dump that takes too long; this is for one that cannot */
 		shorten_deadline(s, FROZEN_SLACK_MS + dump_ms + 2 * device_copy_ms(e->msg->value));
 		return STATE_FROZEN;

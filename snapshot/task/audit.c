@@ -38,24 +38,32 @@ static void make_printable(char *text, bool cut)
 	text_make_printable(text);
 }
 
-/* a full report gives up a transient finding for a lasting one, so that none is hidden */
-static struct audit_finding *find_room(struct audit_report *report, bool transient)
+/* the later ones weigh more */
+enum lasts {
+	PASSES,
+	BLOCKS,
+	LASTS
+};
+
+static enum lasts lasts_of(const struct audit_finding *finding)
+{
+	if (!finding->transient)
+		return LASTS;
+	return finding->blocking ? BLOCKS : PASSES;
+}
+
+/* a full report gives up one that weighs less, so that none is hidden */
+static struct audit_finding *find_room(struct audit_report *report, enum lasts lasts)
 {
 	report->total++;
 	if (report->n < AUDIT_FINDINGS_MAX)
 		return &report->items[report->n++];
-	for (size_t i = report->n; !transient && i > 0; i--) {
-		if (report->items[i - 1].transient)
+	for (size_t i = report->n; i > 0; i--) {
+		if (lasts_of(&report->items[i - 1]) < lasts)
 			return &report->items[i - 1];
 	}
 	return NULL;
 }
-
-enum lasts {
-	LASTS,
-	PASSES,
-	BLOCKS
-};
 
 static void find(struct audit *audit, const struct tree_process *process, enum lasts lasts,
 		 const char *fmt, va_list args) __attribute__((format(printf, 4, 0)));
@@ -63,7 +71,7 @@ static void find(struct audit *audit, const struct tree_process *process, enum l
 static void find(struct audit *audit, const struct tree_process *process, enum lasts lasts,
 		 const char *fmt, va_list args)
 {
-	struct audit_finding *finding = find_room(audit->report, lasts != LASTS);
+	struct audit_finding *finding = find_room(audit->report, lasts);
 	int start, rest = 0;
 
 	if (!finding)

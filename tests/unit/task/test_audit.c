@@ -341,6 +341,44 @@ static void test_full_report_hides_no_lasting_finding(void **state)
 	assert_int_equal(report.n, AUDIT_FINDINGS_MAX);
 }
 
+/* CRIU takes connections where it may; who has not executed yet is waited for all the same */
+static void test_what_blocks_is_no_connection(void **state)
+{
+	struct tree_process process = {.pid = 7, .comm = "x"};
+	struct audit_report report;
+	struct audit audit = {.report = &report};
+
+	(void)state;
+	fill_report(&report, AUDIT_FINDINGS_MAX + 1, 0);
+	assert_true(audit_only_connections(&report));
+	audit_find_blocking(&audit, &process, "blocks");
+	assert_true(audit_only_transient(&report));
+	assert_false(audit_only_connections(&report));
+	for (size_t i = 0; i < AUDIT_FINDINGS_MAX; i++)
+		audit_find(&audit, &process, "lasts");
+	assert_null(find_text(&report, "blocks"));
+	audit_find_blocking(&audit, &process, "blocks");
+	assert_null(find_text(&report, "blocks"));
+	fill_report(&report, 0, 0);
+	assert_false(audit_only_connections(&report));
+}
+
+/* the parent's devices will be closed, a stranger's not */
+static void test_devices_of_a_child_before_its_program(void **state)
+{
+	static const int32_t with_devices[] = {10, 20};
+	static const struct audit_rights rights = {.device_pids = with_devices, .n_device_pids = 2};
+	const struct audit audit = {.rights = &rights};
+	const struct tree_process child = {.pid = 30, .ppid = 20}, other = {.pid = 31, .ppid = 30},
+				  rank = {.pid = 20, .ppid = 10};
+
+	(void)state;
+	assert_true(audit_device_is_inherited(&audit, &child));
+	assert_false(audit_device_is_inherited(&audit, &other));
+	assert_false(audit_device_is_inherited(&audit, &rank));
+	assert_true(audit_device_will_close(&audit, &rank));
+}
+
 static void test_empty_report_is_not_transient(void **state)
 {
 	struct audit_report report;
@@ -455,6 +493,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_name_of_a_program_cannot_break_the_line),
 		cmocka_unit_test(test_long_text_is_cut_at_a_character),
 		cmocka_unit_test(test_full_report_hides_no_lasting_finding),
+		cmocka_unit_test(test_what_blocks_is_no_connection),
+		cmocka_unit_test(test_devices_of_a_child_before_its_program),
 		cmocka_unit_test(test_empty_report_is_not_transient),
 		cmocka_unit_test(test_report_in_one_line),
 		cmocka_unit_test(test_missing_root_is_no_finding),
