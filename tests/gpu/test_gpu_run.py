@@ -72,11 +72,52 @@ def root():
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def begun(tmp_path_factory):
+    """The whole run, which goes on beside the tests that have runs of their own."""
     run = Run(tmp_path_factory.mktemp("whole"))
-    status = run.wait()
-    assert status == 0, (run.results(), run.stderr, (run.out / "log").read_text()[-3000:])
-    return run
+    yield run
+    if run.process.poll() is None:
+        run.process.terminate()
+        run.wait()
+
+
+@pytest.fixture(scope="module")
+def whole(begun):
+    status = begun.wait()
+    assert status == 0, (begun.results(), begun.stderr, (begun.out / "log").read_text()[-3000:])
+    return begun
+
+
+@pytest.mark.usefixtures("begun")
+def test_step_that_fails_does_not_stop_the_next(tmp_path):
+    run = Run(tmp_path, "--only", "snapinit,cost,refused", FAKECUDA_FAULT="checkpoint:unsupported")
+    assert run.wait() == 1
+    assert run.results()["snapinit"] == "failed: 1" and run.results()["cost"] == "ok"
+    assert not any(row["sums_equal"] is False for row in run.rows("cost"))
+    assert {row["checkpoint_code"] for row in run.rows("cost")} == {801}
+    run.assert_clean()
+
+
+@pytest.mark.usefixtures("begun")
+def test_step_that_hangs_is_ended(tmp_path):
+    run = Run(tmp_path, "--only", "anatomy,cost", "--budget", "8", FAKECUDA_FAULT="checkpoint:hang")
+    assert run.wait() == 1
+    assert run.results()["anatomy"] == "timed out"
+    assert run.results()["cost"] == "skipped: no time left"
+    run.assert_clean()
+
+
+@pytest.mark.usefixtures("begun")
+def test_run_that_is_ended_ends_what_it_started(tmp_path):
+    run = Run(tmp_path, "--only", "snapinit,cost", FAKECUDA_FAULT="restore:delay_ms=3000")
+    for _ in range(600):
+        if any(b"snapctl run" in line for line in started_below(run.work)):
+            break
+        time.sleep(0.05)
+    time.sleep(0.5)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.wait() == 143
+    run.assert_clean()
 
 
 def test_every_step_leaves_its_result_and_nothing_else(whole):
@@ -127,35 +168,6 @@ def test_table_has_every_part(whole):
         assert f"\n{title}" in whole.stdout, title
     assert "NO" not in whole.stdout.split() and "OTHER" not in whole.stdout.split()
     assert (whole.out / "table.txt").read_text() == whole.stdout
-
-
-def test_step_that_fails_does_not_stop_the_next(tmp_path):
-    run = Run(tmp_path, "--only", "snapinit,cost,refused", FAKECUDA_FAULT="checkpoint:unsupported")
-    assert run.wait() == 1
-    assert run.results()["snapinit"] == "failed: 1" and run.results()["cost"] == "ok"
-    assert not any(row["sums_equal"] is False for row in run.rows("cost"))
-    assert {row["checkpoint_code"] for row in run.rows("cost")} == {801}
-    run.assert_clean()
-
-
-def test_step_that_hangs_is_ended(tmp_path):
-    run = Run(tmp_path, "--only", "anatomy,cost", "--budget", "8", FAKECUDA_FAULT="checkpoint:hang")
-    assert run.wait() == 1
-    assert run.results()["anatomy"] == "timed out"
-    assert run.results()["cost"] == "skipped: no time left"
-    run.assert_clean()
-
-
-def test_run_that_is_ended_ends_what_it_started(tmp_path):
-    run = Run(tmp_path, "--only", "snapinit,cost", FAKECUDA_FAULT="restore:delay_ms=3000")
-    for _ in range(600):
-        if any(b"snapctl run" in line for line in started_below(run.work)):
-            break
-        time.sleep(0.05)
-    time.sleep(0.5)
-    run.process.send_signal(signal.SIGTERM)
-    assert run.wait() == 143
-    run.assert_clean()
 
 
 def test_without_a_gpu_it_is_skipped_with_the_reason(tmp_path):
