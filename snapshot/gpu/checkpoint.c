@@ -215,8 +215,9 @@ static int take_one(struct gpu_checkpoint *gpu, size_t i, struct restore_threads
 
 	if (r < 0)
 		return r;
-	/* how much will be copied is not known before */
-	call.deadline_ns = gpu->take_deadline_ns;
+	/* how much will be copied is known before as a most, if at all */
+	call.deadline_ns =
+		gpu->take_deadline_ns + device_copy_ms(process->staging_bytes) * NS_PER_MS;
 	r = gpu_call(&call, NULL, err);
 	if (r == 0)
 		r = staging_look(process->pid, &after, err);

@@ -27,7 +27,7 @@
 struct gpu_checkpoint {
 	const struct gpu_driver *driver;
 	struct manifest_gpu *manifest; /* not ours; the processes, and where staging is noted */
-	uint64_t take_deadline_ns;     /* for gpu_checkpoint_take() */
+	uint64_t take_deadline_ns;     /* for gpu_checkpoint_take(), and the copy besides */
 	uint64_t end_ns;   /* no call lasts longer than this; 0: each has its own time */
 	bool stopped;	   /* the tree is in group-stop; else it may be */
 	bool locked;	   /* all are, or more is done already */
