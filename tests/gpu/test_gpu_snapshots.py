@@ -56,7 +56,8 @@ def test_sums_are_the_same_after_every_wake(gpu, full, options, wakes):
     # what it answers after the capture is asked by captured()
     store, answer = gpu.captured(engine)
     for _ in range(wakes if full else min(wakes, WAKES)):
-        with gpu.start(store, engine) as start:
+        # memory is slow here when it is touched for the first time
+        with gpu.start(store, engine, extra=("--wake-timeout", "60s")) as start:
             assert_wakes(start, engine, answer)
 
 
@@ -106,7 +107,6 @@ def test_large_device(gpu, full):
     engine = cuda_engine(gpu.programs, "--device-mib", device, "--zero-mib", zero)
     store, answer = gpu.captured(engine)
     assert image_bytes(store) <= 8 * MIB
-    # memory is slow here when it is touched for the first time
     with gpu.start(store, engine, extra=("--wake-timeout", "120s")) as start:
         assert_wakes(start, engine, answer)
 
