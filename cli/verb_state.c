@@ -34,6 +34,7 @@ static void print_text(const json_t *answer)
 {
 	char text[CONTROL_TEXT_MAX], generation[CONTROL_TEXT_MAX], up[OUTPUT_SIZE_MAX];
 	json_int_t ms = json_integer_value(json_object_get(answer, "uptime_ms"));
+	const json_t *wish = json_object_get(answer, "asked_to_end_ms");
 
 	(void)printf("state        %s\n", control_text(answer, "state", text));
 	(void)printf("engine       pid %lld\n",
@@ -41,6 +42,9 @@ static void print_text(const json_t *answer)
 	(void)printf("started      %s%s%s\n", control_text(answer, "origin", text),
 		     control_text(answer, "generation", generation)[0] ? ", " : "", generation);
 	(void)printf("up           %s\n", output_duration(ms > 0 ? (uint64_t)ms : 0, up));
+	if (json_is_integer(wish))
+		(void)printf("asked to end %s ago\n",
+			     output_duration((uint64_t)json_integer_value(wish), up));
 	(void)printf("snapshot     %s\n", control_text(answer, "snapshot", text));
 	(void)printf("capturable   %s\n",
 		     json_is_true(json_object_get(answer, "capturable")) ? "yes" : "no");

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -199,12 +200,15 @@ def test_engine_that_ignores_its_end_serves_and_is_told_to(bench, programs):
         answer = engine.ask(start)
         wait_serving(bench, start)
         assert "asked_to_end_ms" not in state_of(bench, start)
+        assert "asked to end" not in bench.snapctl("state", "--pid", str(start.pid)).stdout
         start.signal(signal.SIGTERM)
         wait_until("the wish", lambda: "asked_to_end_ms" in state_of(bench, start), 10)
         first = state_of(bench, start)
         assert first["state"] == "serving" and engine.ask(start) == answer
         time.sleep(0.05)
         assert state_of(bench, start)["asked_to_end_ms"] > first["asked_to_end_ms"]
+        text = bench.snapctl("state", "--pid", str(start.pid)).stdout
+        assert re.search(r"^asked to end [0-9.]+ m?s ago$", text, re.MULTILINE), text
         assert told(bench, start, "capture")["capture"] == {"result": "done", "snapshot": "gen-1"}
         assert engine.ask(start) == answer
 
