@@ -31,6 +31,7 @@
 #define LOCK_AGAIN_MS	 10
 #define LOCK_PATIENCE_MS 2000
 #define BASES_MAX	 4
+#define BASE_ATTEMPTS	 10
 #define TRIED_MAX	 640 /* bytes of a message about them */
 #define OPEN_FOLDER	 (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define PLAIN_NAME	 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
@@ -75,6 +76,22 @@ static int open_base(const char *path)
 	return TAKE_FD(fd);
 }
 
+static bool is_removed(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
+/* one of ours with nobody in it goes; locked, so that nobody is about to come in */
+static void remove_base(const char *path, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_uid == geteuid())
+		(void)rmdir(path);
+}
+
 /* others hold it for a moment; an engine that is root here, too, might hold it for ever */
 static int lock_base(int fd)
 {
@@ -91,7 +108,8 @@ static int lock_base(int fd)
 	return 0;
 }
 
-static int make_base(const struct base *base)
+/* -ESTALE: the last container in it went while we waited */
+static int try_base(const struct base *base)
 {
 	bool made = mkdir(base->path, base->mode) == 0;
 	snap_cleanup_close int fd = FD_NONE;
@@ -105,7 +123,18 @@ static int make_base(const struct base *base)
 	if (made && fchmod(fd, base->mode) < 0)
 		return -errno;
 	r = lock_base(fd);
-	return r < 0 ? r : TAKE_FD(fd);
+	if (r < 0)
+		return r;
+	return is_removed(fd) ? -ESTALE : TAKE_FD(fd);
+}
+
+static int make_base(const struct base *base)
+{
+	int fd = -ESTALE;
+
+	for (unsigned int i = 0; fd == -ESTALE && i < BASE_ATTEMPTS; i++)
+		fd = try_base(base);
+	return fd;
 }
 
 /* a name's folder, locked; -EWOULDBLOCK: its container runs */
@@ -261,6 +290,8 @@ int runtime_dir_claim(const char *name, const char *command, const struct creden
 		}
 		each_entry(ret->base_fd, remove_leftover, NULL);
 		r = claim_in(bases[i].path, name, command, user, ret);
+		if (r < 0)
+			remove_base(bases[i].path, ret->base_fd);
 		(void)flock(ret->base_fd, LOCK_UN);
 		if (r == 0)
 			return 0;
@@ -281,8 +312,13 @@ int runtime_dir_claim(const char *name, const char *command, const struct creden
 
 void runtime_dir_release(struct runtime_dir *dir)
 {
-	if (dir->fd >= 0 && lock_base(dir->base_fd) == 0)
+	if (dir->fd >= 0 && lock_base(dir->base_fd) == 0) {
 		remove_folder(dir->base_fd, dir->name, dir->fd);
+		/* the path of the base is the socket's without the two names */
+		dir->socket[strlen(dir->socket) - strlen(dir->name) - sizeof("/" SOCKET_NAME)] =
+			'\0';
+		remove_base(dir->socket, dir->base_fd);
+	}
 	dir->fd = fd_close(dir->fd);
 	dir->base_fd = fd_close(dir->base_fd);
 }

@@ -40,7 +40,7 @@ struct runtime_dir {
 int runtime_dir_claim(const char *name, const char *command, const struct credentials *user,
 		      struct runtime_dir *ret, struct snap_error *err);
 
-/* the container has ended: the folder goes; idempotent */
+/* the container has ended: the folder goes, the last one with the base; idempotent */
 void runtime_dir_release(struct runtime_dir *dir);
 
 /* fn gets the socket file of every name, an O_PATH descriptor that stays ours; stops at non-zero */

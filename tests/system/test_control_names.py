@@ -156,6 +156,31 @@ def test_each_has_a_socket_and_a_name(host):
     first.wait(PATIENCE)
     assert host.state()["command"] == ["sleep", "62"]
     assert host.ls("/run/snapinit") == ["second"]
+    # the last one's with the folder above
+    host.started[-1].terminate()
+    host.started[-1].wait(PATIENCE)
+    assert "snapinit" not in host.ls("/run")
+
+
+def has_open(pid, path):
+    with contextlib.suppress(OSError):
+        return any(link == path for link in (os.readlink(f"/proc/{pid}/fd/{fd}")
+                                             for fd in os.listdir(f"/proc/{pid}/fd")))
+    return False
+
+
+def test_a_base_that_the_last_one_takes_along_is_made_again(host):
+    """Who waits for its lock meanwhile has one that is no longer there."""
+    host.call("mkdir", "-m", "711", "/run/snapinit")
+    with subprocess.Popen(host.command(["flock", "/run/snapinit", "sh", "-c", "echo held; cat"], 0),
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        waiting = host.start("--name", "x", "--", "sleep", "60")
+        wait_for(lambda: has_open(waiting.pid, "/run/snapinit"), "one that waits")
+        host.call("rmdir", "/run/snapinit")
+        holder.stdin.close()
+        wait_for(lambda: waiting.poll() is not None or host.answers("x"), "x")
+    assert host.ls("/run/snapinit") == ["x"]
 
 
 def test_one_command_gives_many_names(host):
