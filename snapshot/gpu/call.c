@@ -2,6 +2,7 @@
 #include "snapshot/gpu/call.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -19,12 +20,15 @@ struct request {
 	uint32_t n_pairs;
 	struct gpu_pair pairs[GPU_PAIRS_MAX];
 	int state;
+	bool by_storage;
+	struct gpu_storage_info *info;
+	void *handle;
 };
 
 static const char *const operation_names[GPU_OPERATION_MAX_] = {
 	[GPU_OPERATION_STATE] = "read the state of", [GPU_OPERATION_LOCK] = "lock",
 	[GPU_OPERATION_CHECKPOINT] = "checkpoint",   [GPU_OPERATION_RESTORE] = "restore",
-	[GPU_OPERATION_UNLOCK] = "unlock",
+	[GPU_OPERATION_UNLOCK] = "unlock",	     [GPU_OPERATION_COMPLETE] = "complete",
 };
 
 static int run(void *arg)
@@ -35,7 +39,10 @@ static int run(void *arg)
 	struct gpu_restore_args restore = {
 		.pairs = request->n_pairs > 0 ? request->pairs : NULL,
 		.n_pairs = request->n_pairs,
+		.ret_info = request->by_storage ? &request->info : NULL,
 	};
+	struct gpu_checkpoint_args checkpoint = {.ret_info = restore.ret_info};
+	bool is_plain = !request->by_storage && request->n_pairs == 0;
 
 	switch (request->operation) {
 	case GPU_OPERATION_STATE:
@@ -43,11 +50,13 @@ static int run(void *arg)
 	case GPU_OPERATION_LOCK:
 		return driver->lock(request->pid, &lock);
 	case GPU_OPERATION_CHECKPOINT:
-		return driver->checkpoint(request->pid, NULL);
+		return driver->checkpoint(request->pid, request->by_storage ? &checkpoint : NULL);
 	case GPU_OPERATION_RESTORE:
-		return driver->restore(request->pid, request->n_pairs > 0 ? &restore : NULL);
+		return driver->restore(request->pid, is_plain ? NULL : &restore);
 	case GPU_OPERATION_UNLOCK:
 		return driver->unlock(request->pid, NULL);
+	case GPU_OPERATION_COMPLETE:
+		return driver->storage.complete(request->handle);
 	case GPU_OPERATION_MAX_:
 		break;
 	}
@@ -98,6 +107,8 @@ int gpu_call(const struct gpu_call *call, enum gpu_state *ret_state, struct snap
 		.pid = (int)call->pid,
 		.lock_timeout_ms = call->lock_timeout_ms,
 		.n_pairs = call->n_pairs,
+		.by_storage = call->ret_info != NULL,
+		.handle = call->handle,
 	};
 	const char *name = operation_names[call->operation];
 	struct errand *errand;
@@ -114,6 +125,8 @@ int gpu_call(const struct gpu_call *call, enum gpu_state *ret_state, struct snap
 	r = await_answer(call, errand, &result);
 	if (r == 0 && ret_state)
 		*ret_state = ((const struct request *)errand_arg(errand))->state;
+	if (r == 0 && call->ret_info)
+		*call->ret_info = ((const struct request *)errand_arg(errand))->info;
 	errand_drop(errand);
 	if (r < 0)
 		return snap_fail_plain(err, SNAP_E_GPU, ETIMEDOUT,
