@@ -76,7 +76,7 @@ struct capture {
 	struct task_tree tree; /* while held */
 	struct capture_gpu gpu;
 	struct evacuation evacuation;
-	bool has_holes; /* the refill failed: recovery needs the generation */
+	bool has_holes; /* memory did not come back: recovery needs the generation */
 	struct recovery_journal journal;
 	uint64_t frozen_at_ns;
 	struct snap_error notify_err; /* what went wrong inside a notification */
@@ -573,8 +573,10 @@ static void undo_freeze(void *context)
 	 * back, are for the journal: the tree stays as it is.
 	 */
 	criu_session_close(&c->session);
-	if (c->gpu.checkpoint.unsure)
+	if (c->gpu.checkpoint.unsure) {
 		c->result->may_be_harmed = true;
+		c->has_holes |= c->gpu.files.is_saved;
+	}
 	if (!c->result->may_be_harmed && let_run(c, NULL) < 0)
 		c->result->may_be_harmed = true;
 }

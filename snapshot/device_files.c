@@ -110,6 +110,7 @@ static int save(void *arg, const struct gpu_storage *storage, struct snap_error 
 		r = steps_fault("device-written", err);
 	}
 	pages_plan_done(&plan);
+	files->is_saved = r == 0;
 	if (r == 0 && files->note)
 		r = files->note(files->arg, err);
 	return r == 0 ? steps_fault("device-noted", err) : r;

@@ -22,6 +22,7 @@ struct device_files {
 	enum codec_choice compress; /* save */
 	struct fill_options fill;   /* load */
 	struct pages_write_result written;
+	bool is_saved; /* from before note() on */
 	/* all is saved, before anything is completed; 0 or negative errno. NULL: nobody wants to
 	 * know */
 	int (*note)(void *arg, struct snap_error *err);

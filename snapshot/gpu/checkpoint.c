@@ -250,11 +250,15 @@ static int begin_one(struct gpu_checkpoint *gpu, size_t i, struct gpu_call call,
 	r = gpu_call(&call, NULL, err);
 	if (r == 0)
 		r = gpu_storage_add(&gpu->storage, gpu->driver, call.pid, info, &places, err);
-	return r == 0 ? steps_fault(i == 0 ? "begun-first" : "begun-next", err) : r;
+	if (r < 0)
+		return r;
+	if (call.operation == GPU_OPERATION_CHECKPOINT)
+		return steps_fault(i == 0 ? "begun-first" : "begun-next", err);
+	return steps_fault(i == 0 ? "returning-first" : "returning-next", err);
 }
 
-static int complete_all(struct gpu_checkpoint *gpu, struct restore_threads *threads,
-			struct snap_error *err)
+static int complete_all(struct gpu_checkpoint *gpu, const char *point,
+			struct restore_threads *threads, struct snap_error *err)
 {
 	int first = 0;
 
@@ -270,7 +274,7 @@ static int complete_all(struct gpu_checkpoint *gpu, struct restore_threads *thre
 		int r = gpu_call(&call, NULL, first < 0 ? NULL : err);
 
 		if (r == 0 && i == 0)
-			r = steps_fault("completed-first", first < 0 ? NULL : err);
+			r = steps_fault(point, first < 0 ? NULL : err);
 		first = first < 0 ? first : r;
 	}
 	if (first < 0)
@@ -299,7 +303,7 @@ static int restore_by_storage(struct gpu_checkpoint *gpu, size_t n, struct gpu_p
 		r = gpu->content.load(gpu->content.arg, &gpu->storage, err);
 	if (r < 0)
 		gpu->unsure = true;
-	return r < 0 ? r : complete_all(gpu, threads, err);
+	return r < 0 ? r : complete_all(gpu, "returned-first", threads, err);
 }
 
 /* completed all the same where it does not work: devices are closed then */
@@ -310,7 +314,7 @@ static int save_all(struct gpu_checkpoint *gpu, struct restore_threads *threads,
 
 	if (r < 0)
 		gpu->unsure = true;
-	completed = complete_all(gpu, threads, r < 0 ? NULL : err);
+	completed = complete_all(gpu, "completed-first", threads, r < 0 ? NULL : err);
 	return r < 0 ? r : completed;
 }
 
@@ -521,7 +525,7 @@ static void lock_and_stop(struct gpu_checkpoint *gpu)
 
 	if (run_threads(gpu, &threads, NULL) < 0)
 		return;
-	(void)complete_all(gpu, &threads, NULL);
+	(void)complete_all(gpu, "ended-first", &threads, NULL);
 	for (size_t i = 0; i < gpu->manifest->n_processes; i++) {
 		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_LOCK, &threads);
 
