@@ -60,7 +60,7 @@ static void look_up_storage(struct gpu_driver *driver, get_proc_address_fn get_p
 			get_proc_address(storage_symbols[i].name, &address, version, 0, &status);
 
 		if (result != GPU_RESULT_OK || !address) {
-			driver->storage = (struct gpu_storage_calls){NULL};
+			driver->storage = (struct gpu_storage_calls){.complete = NULL};
 			return;
 		}
 		vendor_library_set(driver, storage_symbols[i].offset, address);
