@@ -287,8 +287,8 @@ CAPTURE_POINTS = [
     ("kill", "begun-first", False), ("kill", "device-half", False), ("kill", "device-noted", False),
     ("kill", "completed-first", False), ("kill", "gpu", True), ("kill", "dropped", True),
     ("kill", "device-filled", False), ("kill", "resume", True),
-    ("fail", "begun-first", True), ("fail", "begun-next", True), ("fail", "device-half", False),
-    ("fail", "device-noted", True), ("fail", "dump", True), ("fail", "device-filled", False),
+    ("fail", "begun-first", True), ("fail", "begun-next", True), ("fail", "device-noted", True),
+    ("fail", "device-filled", False),
 ]
 
 
@@ -330,8 +330,8 @@ def test_one_that_the_driver_does_not_take_costs_nothing(box):
 
 # the point, and how many are put away: what is begun cannot be by another worker
 WAKE_POINTS = [
-    ("kill", "returning-next", 0), ("kill", "device-fill-half", 0), ("kill", "returned-first", 1),
-    ("fail", "returning-first", 1), ("fail", "device-filled", 2), ("fail", "returned-first", 2),
+    ("kill", "device-fill-half", 0), ("kill", "returned-first", 1), ("fail", "returning-first", 1),
+    ("fail", "device-filled", 2), ("fail", "returned-first", 2),
 ]
 
 
