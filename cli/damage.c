@@ -119,6 +119,11 @@ static bool is_known(const struct manifest *m, const char *name)
 	return false;
 }
 
+static bool has_files(const struct manifest *m, enum page_files files)
+{
+	return files == PAGE_FILES_TREE ? m->pages_bytes > 0 : manifest_has_device_files(&m->gpu);
+}
+
 static int check_folder(int dir_fd, const char *name, const struct walk *walk)
 {
 	struct stat st;
@@ -140,9 +145,12 @@ static int check_entry(int dir_fd, const char *entry, void *arg)
 		return check_folder(dir_fd, entry, walk);
 	if (is_top && strcmp(entry, "manifest.json") == 0)
 		return 0;
-	if (is_top && walk->m->pages_bytes > 0 &&
-	    (strcmp(entry, PAGES_MAP_NAME) == 0 || strcmp(entry, PAGES_DATA_NAME) == 0))
-		return 0;
+	for (unsigned int i = 0; is_top && i < PAGE_FILES_MAX_; i++) {
+		if (has_files(walk->m, (enum page_files)i) &&
+		    (strcmp(entry, page_files_map_name((enum page_files)i)) == 0 ||
+		     strcmp(entry, page_files_data_name((enum page_files)i)) == 0))
+			return 0;
+	}
 	(void)snprintf(name, sizeof(name), "%s%s%s", walk->folder, is_top ? "" : "/", entry);
 	return !is_top && is_known(walk->m, name)
 		       ? 0
@@ -188,44 +196,53 @@ static int check_chunks(int gen_fd, const struct page_map *map, struct damage *d
 	if (chunk_reader_open(gen_fd, map, &reader, &err) < 0)
 		return err.code == SNAP_E_INTERNAL
 			       ? -ENOMEM
-			       : damage_add(damage, PAGES_DATA_NAME, "cannot be opened");
+			       : damage_add(damage, page_files_data_name(map->files),
+					    "cannot be opened");
 	for (size_t i = 0; r == 0 && i < map->n_chunks; i++) {
 		const unsigned char *bytes;
 
 		if (chunk_read(&reader, i, &bytes, &err) < 0)
-			r = damage_add(damage, PAGES_DATA_NAME, err.msg);
+			r = damage_add(damage, page_files_data_name(map->files), err.msg);
 	}
 	chunk_reader_close(&reader);
 	return r;
 }
 
-/* pages.map has a digest like any image; pages.dat has checksums in there */
-static int check_pages(int gen_fd, const struct manifest *m, uid_t owner, struct damage *damage)
+/* does err tell of the data, which is named in front? */
+static bool is_of(const struct snap_error *err, const char *name)
 {
+	size_t n = strlen(name);
+
+	return err->msg[0] == '\'' && strncmp(err->msg + 1, name, n) == 0 &&
+	       err->msg[n + 1] == '\'';
+}
+
+/* a page map has a digest like any image; its data has checksums in there */
+static int check_pages(int gen_fd, const struct manifest *m, enum page_files files, uid_t owner,
+		       struct damage *damage)
+{
+	const char *name = page_files_data_name(files), *map_name = page_files_map_name(files);
 	struct snap_error err = {.code = SNAP_OK};
 	struct page_map map = {.n_chunks = 0};
 	struct stat st;
 	int r;
 
-	if (fstatat(gen_fd, PAGES_DATA_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return damage_add(damage, PAGES_DATA_NAME,
+	if (fstatat(gen_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return damage_add(damage, name,
 				  errno == ENOENT ? "is missing" : "cannot be opened");
 	damage->files++;
 	damage->bytes += (uint64_t)st.st_size;
 	if (!S_ISREG(st.st_mode))
-		return damage_add(damage, PAGES_DATA_NAME, "is no regular file");
-	r = check_rights(damage, PAGES_DATA_NAME, &st, owner);
+		return damage_add(damage, name, "is no regular file");
+	r = check_rights(damage, name, &st, owner);
 	if (r < 0)
 		return r;
-	if (images_load_pages(gen_fd, m, &map, &err) < 0) {
-		bool is_data = strncmp(err.msg, "'" PAGES_DATA_NAME "'",
-				       strlen("'" PAGES_DATA_NAME "'")) == 0;
-
+	if (images_load_pages(gen_fd, files, m, &map, &err) < 0) {
 		if (err.code == SNAP_E_INTERNAL)
 			return -ENOMEM;
-		if (is_told(damage, PAGES_MAP_NAME))
+		if (is_told(damage, map_name))
 			return 0;
-		return damage_add(damage, is_data ? PAGES_DATA_NAME : PAGES_MAP_NAME, err.msg);
+		return damage_add(damage, is_of(&err, name) ? name : map_name, err.msg);
 	}
 	r = check_chunks(gen_fd, &map, damage);
 	page_map_done(&map);
@@ -245,8 +262,10 @@ int damage_find(int gen_fd, const struct manifest *m, struct damage *ret, struct
 		r = check_rights(&damage, "manifest.json", &st, gen.st_uid);
 	for (size_t i = 0; r == 0 && i < m->n_images; i++)
 		r = check_image(gen_fd, &m->images[i], gen.st_uid, &damage);
-	if (r == 0 && m->pages_bytes > 0)
-		r = check_pages(gen_fd, m, gen.st_uid, &damage);
+	for (unsigned int i = 0; r == 0 && i < PAGE_FILES_MAX_; i++) {
+		if (has_files(m, (enum page_files)i))
+			r = check_pages(gen_fd, m, (enum page_files)i, gen.st_uid, &damage);
+	}
 	if (r == 0)
 		r = check_strangers(gen_fd, m, gen.st_uid, &damage);
 	if (r < 0) {

@@ -9,10 +9,15 @@
 #include "snapshot/manifest.h"
 #include "snapshot/pages/map.h"
 
-/* nothing for a snapshot without GPU; map NULL: all memory is in CRIU's images */
-void gpu_report_print(const struct manifest *m, const struct page_map *map);
+/*
+ * Nothing for a snapshot without GPU. map NULL: all memory is in CRIU's images; devices:
+ * device.map, NULL: the snapshot has none, or it is unreadable
+ */
+void gpu_report_print(const struct manifest *m, const struct page_map *map,
+		      const struct page_map *devices);
 
 /* null for a snapshot without GPU; the caller's */
-json_t *gpu_report_json(const struct manifest *m, const struct page_map *map);
+json_t *gpu_report_json(const struct manifest *m, const struct page_map *map,
+			const struct page_map *devices);
 
 #endif

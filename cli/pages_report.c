@@ -216,7 +216,7 @@ int pages_report_make(struct page_map *map, struct pages_report *ret)
 int pages_report_take(int gen_fd, struct pages_report *ret, struct snap_error *err)
 {
 	struct page_map map;
-	int r = page_map_load(gen_fd, &map, err);
+	int r = page_map_load(gen_fd, PAGE_FILES_TREE, &map, err);
 
 	*ret = (struct pages_report){.read_bytes = 0};
 	if (r < 0)

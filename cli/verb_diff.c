@@ -38,6 +38,7 @@ struct side {
 	char store[4096];
 	struct opened opened;
 	struct pages_report pages;
+	struct page_map devices; /* device.map */
 	struct image_groups groups;
 };
 
@@ -55,7 +56,7 @@ struct row {
 	uint64_t a, b;
 };
 
-#define SIZES_MAX 10
+#define SIZES_MAX 11
 #define TIMES_MAX 3
 
 static size_t list_sizes(const struct comparison *c, struct row ret[SIZES_MAX])
@@ -75,6 +76,8 @@ static size_t list_sizes(const struct comparison *c, struct row ret[SIZES_MAX])
 		{"kept_bytes", "memory left with CRIU", sums_a->kept_bytes, sums_b->kept_bytes},
 		{"criu_pages_bytes", "CRIU's page images", c->a.groups.left_with_criu,
 		 c->b.groups.left_with_criu},
+		{"device_data_bytes", "device memory on disk", c->a.devices.data_bytes,
+		 c->b.devices.data_bytes},
 		{"state_bytes", "state", c->a.groups.state, c->b.groups.state},
 		{"files_bytes", "files carried", c->a.groups.files, c->b.groups.files},
 	};
@@ -239,6 +242,8 @@ static int open_side(const char *word, const char *generation, struct side *side
 		r = opened_load_manifest(&side->opened, err);
 	if (r == 0 && side->opened.manifest.pages_bytes > 0)
 		r = pages_report_take(side->opened.gen_fd, &side->pages, err);
+	if (r == 0 && manifest_has_device_files(&side->opened.manifest.gpu))
+		r = page_map_load(side->opened.gen_fd, PAGE_FILES_DEVICES, &side->devices, err);
 	if (r < 0)
 		return r;
 	side->groups = image_groups_of(&side->opened.manifest);
@@ -248,6 +253,7 @@ static int open_side(const char *word, const char *generation, struct side *side
 static void close_side(struct side *side)
 {
 	pages_report_done(&side->pages);
+	page_map_done(&side->devices);
 	opened_done(&side->opened);
 }
 

@@ -57,6 +57,7 @@ struct inspection {
 	struct gate_reasons reasons;
 	struct damage damage;	    /* with --verify-files */
 	struct pages_report *pages; /* NULL: all memory is in CRIU's images, or unreadable */
+	struct page_map *devices;   /* NULL: there is no device.map, or it is unreadable */
 	struct snap_error pages_err;
 	double rate; /* bytes a second; 0: not given */
 	const struct inspect_options *options;
@@ -193,6 +194,15 @@ static void print_reasons(const struct inspection *i)
 	}
 }
 
+static struct wake_forecast forecast_of(const struct inspection *i)
+{
+	struct wake_forecast forecast = wake_forecast(&i->opened.manifest, i->pages, i->rate);
+
+	if (i->devices)
+		forecast.stream_ms += (uint64_t)((double)i->devices->data_bytes / i->rate * 1e3);
+	return forecast;
+}
+
 static void print_pages(const struct inspection *i, bool all)
 {
 	struct wake_forecast forecast;
@@ -206,7 +216,7 @@ static void print_pages(const struct inspection *i, bool all)
 							  : i->pages_err.msg);
 	if (i->rate <= 0)
 		return;
-	forecast = wake_forecast(&i->opened.manifest, i->pages, i->rate);
+	forecast = forecast_of(i);
 	(void)printf(
 		"would wake   in about %s: %lu ms fixed, %lu ms for CRIU's pages, %lu ms at "
 		"%.1f GB/s\n",
@@ -248,7 +258,7 @@ static void print_text(struct inspection *i, const struct inspect_options *optio
 		     m->unprivileged ? "unprivileged" : "privileged");
 	print_sizes(m);
 	print_listeners(m);
-	gpu_report_print(m, i->pages ? &i->pages->map : NULL);
+	gpu_report_print(m, i->pages ? &i->pages->map : NULL, i->devices);
 	if (m->ready)
 		(void)printf("ready        %s\n", m->ready);
 	(void)printf("oracle       %.200s\n", m->oracle_request ? m->oracle_request : "none");
@@ -290,7 +300,7 @@ static json_t *forecast_json(const struct inspection *i)
 
 	if (i->rate <= 0)
 		return json_null();
-	forecast = wake_forecast(&i->opened.manifest, i->pages, i->rate);
+	forecast = forecast_of(i);
 	return json_pack("{s:f, s:I, s:I, s:I, s:I}", "bytes_per_s", i->rate, "fixed_ms",
 			 (json_int_t)forecast.fixed_ms, "criu_ms", (json_int_t)forecast.criu_ms,
 			 "stream_ms", (json_int_t)forecast.stream_ms, "predicted_ms",
@@ -328,7 +338,7 @@ static int print_json(const struct inspection *i, bool with_files, struct snap_e
 	(void)json_object_set_new(result, "pages",
 				  i->pages ? pages_report_json(i->pages) : json_null());
 	(void)json_object_set_new(result, "gpu",
-				  gpu_report_json(m, i->pages ? &i->pages->map : NULL));
+				  gpu_report_json(m, i->pages ? &i->pages->map : NULL, i->devices));
 	(void)json_object_set_new(result, "wake_forecast", forecast_json(i));
 	(void)json_object_set_new(result, "manifest", json_loadb(text, size, 0, NULL));
 	return output_json(result, err);
@@ -347,6 +357,25 @@ static int look_at_pages(struct inspection *i, const struct inspect_options *opt
 		i->pages = report;
 	else if (!options->verify_files || i->pages_err.code != SNAP_E_CORRUPT)
 		*err = i->pages_err;
+	else
+		r = 0;
+	return r;
+}
+
+/* as look_at_pages() */
+static int look_at_devices(struct inspection *i, const struct inspect_options *options,
+			   struct page_map *map, struct snap_error *err)
+{
+	struct snap_error why;
+	int r;
+
+	if (!manifest_has_device_files(&i->opened.manifest.gpu))
+		return 0;
+	r = page_map_load(i->opened.gen_fd, PAGE_FILES_DEVICES, map, &why);
+	if (r == 0)
+		i->devices = map;
+	else if (!options->verify_files || why.code != SNAP_E_CORRUPT)
+		*err = why;
 	else
 		r = 0;
 	return r;
@@ -394,14 +423,19 @@ static int judge(struct inspection *i, struct snap_error *err)
 static int inspect(struct inspection *i, struct snap_error *err)
 {
 	struct pages_report report = {.rows = NULL};
+	struct page_map devices = {.n_spaces = 0};
 	int r = opened_load_manifest(&i->opened, err);
 
 	if (r == 0)
 		r = look_at_pages(i, i->options, &report, err);
 	if (r == 0)
+		r = look_at_devices(i, i->options, &devices, err);
+	if (r == 0)
 		r = judge(i, err);
 	pages_report_done(&report);
+	page_map_done(&devices);
 	i->pages = NULL;
+	i->devices = NULL;
 	return r;
 }
 

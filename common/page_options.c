@@ -9,6 +9,7 @@ struct page_option_words {
 static const struct page_option_words table[PAGE_OPTION_MAX_] = {
 	[PAGE_OPTION_PAGES] = {"--pages", PAGE_WORDS_PAGES},
 	[PAGE_OPTION_COMPRESS] = {"--compress", PAGE_WORDS_COMPRESS},
+	[PAGE_OPTION_GPU_MODE] = {"--gpu-mode", PAGE_WORDS_GPU_MODE},
 	[PAGE_OPTION_FILLER] = {"--filler", PAGE_WORDS_FILLER},
 	[PAGE_OPTION_READER] = {"--reader", PAGE_WORDS_READER},
 	[PAGE_OPTION_DIRECT] = {"--direct", PAGE_WORDS_DIRECT},

@@ -13,6 +13,7 @@
 enum page_option {
 	PAGE_OPTION_PAGES,
 	PAGE_OPTION_COMPRESS,
+	PAGE_OPTION_GPU_MODE,
 	PAGE_OPTION_FILLER,
 	PAGE_OPTION_READER,
 	PAGE_OPTION_DIRECT,
@@ -27,6 +28,7 @@ struct page_options {
 
 #define PAGE_WORDS_PAGES    "auto|off"
 #define PAGE_WORDS_COMPRESS "auto|none|lz4|zstd"
+#define PAGE_WORDS_GPU_MODE "staging|storage"
 #define PAGE_WORDS_FILLER   "auto|ring|writev"
 #define PAGE_WORDS_READER   "auto|uring|pread"
 #define PAGE_WORDS_DIRECT   "auto|on|off"
@@ -48,7 +50,9 @@ struct page_options {
 	PAGE_OPTION(type, member, env_of, key_of, "pages", PAGES, "auto",       \
 		    "memory into page files, or all into CRIU's images"), \
 	PAGE_OPTION(type, member, env_of, key_of, "compress", COMPRESS, "auto", \
-		    "of page files")
+		    "of page files"),                                          \
+	PAGE_OPTION(type, member, env_of, key_of, "gpu-mode", GPU_MODE, "staging", \
+		    "device memory by way of the processes, or past them (driver 615)")
 
 #define PAGE_OPTIONS_OF_WAKE(type, member, env_of, key_of)                  \
 	PAGE_OPTION(type, member, env_of, key_of, "filler", FILLER, "auto", \

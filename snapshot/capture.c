@@ -43,6 +43,7 @@ int capture_run(const struct capture_config *config, struct capture_result *ret,
 		.gen_fd = FD_NONE,
 		.kdat = {.dir_fd = FD_NONE},
 		.journal = {.fd = config->journal_fd},
+		.gpu = {.by_storage = config->gpu_storage},
 	};
 	int r;
 

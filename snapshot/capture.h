@@ -48,6 +48,8 @@ struct capture_config {
 	bool end_engine; /* the dump ends the tree */
 	bool evacuate;	 /* memory into page files, else all into CRIU's images */
 	enum codec_choice compress;
+	bool gpu_storage; /* device memory by CustomStorage, else by the driver into the processes
+			   */
 	struct engine_config engine;
 	struct string_list includes;
 	int journal_fd;	       /* of PID 1 (snapshot/recovery.h), FD_NONE: none */

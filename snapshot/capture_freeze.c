@@ -111,8 +111,10 @@ void capture_undo_freeze(void *context)
 	 * back, are for the journal: the tree stays as it is.
 	 */
 	criu_session_close(&c->session);
-	if (c->gpu.checkpoint.unsure)
+	if (c->gpu.checkpoint.unsure) {
 		c->result->may_be_harmed = true;
+		c->has_holes |= c->gpu.files.is_saved;
+	}
 	if (!c->result->may_be_harmed && capture_let_run(c, NULL) < 0)
 		c->result->may_be_harmed = true;
 }

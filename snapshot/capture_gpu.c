@@ -99,14 +99,15 @@ int capture_gpu_take(struct capture_gpu *gpu, struct snap_error *err)
 	return r;
 }
 
-static int note_library(struct manifest_gpu *manifest, const char *path, struct snap_error *err)
+static int note_library(struct manifest_gpu *manifest, const char *path, bool by_storage,
+			struct snap_error *err)
 {
 	char build_id[BUILD_ID_SIZE] = "";
 	int r = elf_build_id(path, build_id, sizeof(build_id));
 
 	if (r < 0 && r != -ENODATA)
 		return snap_fail(err, SNAP_E_GPU, -r, "cannot read '%s'", path);
-	manifest->mode = strdup("staging");
+	manifest->mode = strdup(by_storage ? "storage" : "staging");
 	manifest->library = strdup(path);
 	manifest->library_build_id = strdup(build_id);
 	if (!manifest->mode || !manifest->library || !manifest->library_build_id)
@@ -134,7 +135,9 @@ int capture_gpu_start(struct capture_gpu *gpu, pid_t root, struct manifest_gpu *
 	if (gpu_driver_open(gpu->library, &gpu->driver, &gpu->why) < 0)
 		return 0;
 	gpu->used = true;
-	return gpu_driver_start(&gpu->driver, err);
+	gpu->checkpoint.by_storage = gpu->by_storage;
+	return gpu_driver_start(&gpu->driver,
+				gpu->by_storage && gpu_driver_has_storage(&gpu->driver), err);
 }
 
 /* in a process that somebody has stopped the driver's own thread is stopped as well */
@@ -199,11 +202,17 @@ int capture_gpu_await(struct capture_gpu *gpu, pid_t root, uint64_t deadline_ns,
 			err, SNAP_E_UNSNAPSHOTABLE, ENOSYS,
 			"a Multi-Process Service (MPS) has the GPU, which the driver "
 			"cannot checkpoint then; stop it");
+	if (gpu->by_storage && !gpu_driver_has_storage(&gpu->driver))
+		return snap_fail_plain(
+			err, SNAP_E_UNSNAPSHOTABLE, ENOSYS,
+			"--gpu-mode storage: the CUDA driver is of version %d.%d and has no "
+			"CustomStorage; 13.4 (driver 615) or later is needed",
+			gpu->driver.version / 1000, gpu->driver.version % 1000 / 10);
 	r = gpu_driver_wait(&gpu->driver, deadline_ns, err);
 	if (r == 0)
 		r = describe_devices(gpu, err);
 	manifest->cuda = (uint32_t)gpu->driver.version;
-	return r == 0 ? note_library(manifest, gpu->library, err) : r;
+	return r == 0 ? note_library(manifest, gpu->library, gpu->by_storage, err) : r;
 }
 
 /* what is in use on the GPUs, by whomever */
@@ -223,6 +232,34 @@ uint64_t capture_gpu_freezes(const struct capture_gpu *gpu)
 	if (!gpu->used)
 		return 0;
 	return bytes > 0 ? bytes : 1;
+}
+
+static int note_saved(void *arg, struct snap_error *err)
+{
+	const struct capture_gpu *gpu = arg;
+	const struct capture_gpu_place *place = &gpu->place;
+	int r = recovery_note_devices(place->journal, place->store_path, place->generation,
+				      gpu->checkpoint.manifest);
+
+	return r < 0 ? snap_fail(err, SNAP_E_INTERNAL, -r, "cannot note what is saved") : 0;
+}
+
+int capture_gpu_reserve(struct capture_gpu *gpu, const struct capture_gpu_place *place,
+			struct snap_error *err)
+{
+	if (!gpu->used || !gpu->by_storage)
+		return 0;
+	gpu->place = *place;
+	gpu->files = (struct device_files){
+		.gen_fd = place->gen_fd,
+		.compress = place->compress,
+		/* it was written just now */
+		.fill = {.direct = FILL_DIRECT_OFF},
+		.note = note_saved,
+		.arg = gpu,
+	};
+	gpu->checkpoint.content = device_files_content(&gpu->files);
+	return device_files_reserve(&gpu->files, capture_gpu_device_bytes(gpu), err);
 }
 
 int capture_gpu_lock(struct capture_gpu *gpu, pid_t root, uint32_t timeout_ms,
@@ -250,6 +287,11 @@ int capture_gpu_lock(struct capture_gpu *gpu, pid_t root, uint32_t timeout_ms,
 
 void capture_gpu_done(struct capture_gpu *gpu)
 {
+	if (gpu->checkpoint.storage.n_begun > 0)
+		(void)gpu_checkpoint_put_away(&gpu->checkpoint, deadline_after_ms(GPU_PUT_AWAY_MS),
+					      NULL);
+	gpu_checkpoint_done(&gpu->checkpoint);
+	device_files_done(&gpu->files);
 	gpu_driver_close(&gpu->driver);
 	free(gpu->pids);
 	free(gpu->host);

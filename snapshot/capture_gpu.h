@@ -14,13 +14,26 @@
 #include <sys/types.h>
 
 #include "common/error.h"
+#include "snapshot/device_files.h"
 #include "snapshot/gpu/checkpoint.h"
 #include "snapshot/gpu/driver.h"
 #include "snapshot/gpu/gpu_host.h"
 #include "snapshot/manifest.h"
 #include "snapshot/recovery.h"
 
+/* where device memory goes; all is borrowed until capture_gpu_done() */
+struct capture_gpu_place {
+	int gen_fd;
+	const char *store_path;
+	const char *generation;
+	const struct recovery_journal *journal;
+	enum codec_choice compress;
+};
+
 struct capture_gpu {
+	bool by_storage; /* asked for: CustomStorage, or no capture; to be set before all calls */
+	struct capture_gpu_place place;
+	struct device_files files;
 	bool used; /* some process has the driver loaded; later: and has begun to use it */
 	char library[PATH_MAX];
 	struct snap_error why; /* the driver cannot be used, because; empty: it can */
@@ -43,6 +56,9 @@ uint64_t capture_gpu_device_bytes(const struct capture_gpu *gpu);
 
 /* 0: no process uses CUDA; else the driver will lock some, and the same; 1: not known */
 uint64_t capture_gpu_freezes(const struct capture_gpu *gpu);
+/* by_storage: a full disk is found while all can still be taken back */
+int capture_gpu_reserve(struct capture_gpu *gpu, const struct capture_gpu_place *place,
+			struct snap_error *err);
 
 /*
  * The tree runs: find its CUDA processes, note them in the journal, lock them all. -EBUSY: one has
@@ -54,7 +70,7 @@ int capture_gpu_lock(struct capture_gpu *gpu, pid_t root, uint32_t timeout_ms,
 /* gpu_checkpoint_take(), and how much device memory that has given back */
 int capture_gpu_take(struct capture_gpu *gpu, struct snap_error *err);
 
-/* idempotent; the driver stays loaded */
+/* idempotent; the driver stays loaded. What a broken restore left begun is closed before */
 void capture_gpu_done(struct capture_gpu *gpu);
 
 #endif

@@ -39,7 +39,7 @@ struct capture {
 	struct task_tree tree; /* while held */
 	struct capture_gpu gpu;
 	struct evacuation evacuation;
-	bool has_holes; /* the refill failed: recovery needs the generation */
+	bool has_holes; /* memory did not come back: recovery needs the generation */
 	struct recovery_journal journal;
 	uint64_t frozen_at_ns;
 	struct snap_error notify_err; /* what went wrong inside a notification */

@@ -86,8 +86,8 @@ static int check_memory(struct capture *c, struct snap_error *err)
 {
 	struct room_load load = {
 		.store_is_memory = store_is_memory(&c->store),
-		.device_bytes = capture_gpu_device_bytes(&c->gpu),
 	};
+	uint64_t device_bytes = capture_gpu_device_bytes(&c->gpu);
 	snap_cleanup_close int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	uint64_t limit, available, left;
 	struct task_tree tree = {0};
@@ -95,6 +95,11 @@ static int check_memory(struct capture *c, struct snap_error *err)
 			    : task_tree_collect(c->config->root_pid, &tree, err);
 
 	load.stored_bytes = residence_bytes(&tree);
+	/* past the processes it is only stored */
+	if (!c->config->gpu_storage)
+		load.device_bytes = device_bytes;
+	else if (__builtin_add_overflow(load.stored_bytes, device_bytes, &load.stored_bytes))
+		load.stored_bytes = UINT64_MAX;
 	task_tree_done(&tree);
 	if (r == 0)
 		r = cgroup_memory(root_fd, &limit, &available, err);
@@ -103,6 +108,19 @@ static int check_memory(struct capture *c, struct snap_error *err)
 	if (r == 0)
 		c->copies_max = load.store_is_memory ? left : UINT64_MAX;
 	return r;
+}
+
+static int reserve_device(struct capture *c, struct snap_error *err)
+{
+	const struct capture_gpu_place place = {
+		.gen_fd = c->gen_fd,
+		.store_path = c->config->store_path,
+		.generation = c->result->generation,
+		.journal = &c->journal,
+		.compress = c->config->compress,
+	};
+
+	return capture_gpu_reserve(&c->gpu, &place, err);
 }
 
 /* wait for open connections to end; name what CRIU would refuse */
@@ -128,5 +146,7 @@ int capture_step_quiet(void *context, struct snap_error *err)
 	    __builtin_add_overflow(stored, SPACE_SLACK_BYTES, &stored))
 		stored = UINT64_MAX;
 	r = store_check_space(&c->store, stored, err);
-	return r < 0 ? r : check_memory(c, err);
+	if (r == 0)
+		r = check_memory(c, err);
+	return r < 0 ? r : reserve_device(c, err);
 }

@@ -96,6 +96,7 @@ int capture_step_seal(void *context, struct snap_error *err)
 	for (size_t i = 0; i < c->m.n_images; i++)
 		c->m.snapshot_bytes += c->m.images[i].size;
 	c->m.snapshot_bytes += c->evacuation.written.written_bytes;
+	c->m.snapshot_bytes += c->gpu.files.written.written_bytes;
 	c->result->snapshot_bytes = c->m.snapshot_bytes;
 	/* waiting for the engine to boot is not our work */
 	for (size_t i = 0; i < c->result->times.n; i++) {

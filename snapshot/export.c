@@ -240,7 +240,14 @@ static int open_folder(const char *to, bool *ret_made, struct snap_error *err)
 /* all that can be found wrong before a folder is made */
 static int prepare(struct export *e, struct snap_error *err)
 {
-	int r = images_verify(e->gen_fd, e->m, IMAGES_ALL, e->stop, err);
+	int r;
+
+	if (manifest_has_device_files(&e->m->gpu))
+		return snap_fail_plain(err, SNAP_E_UNSNAPSHOTABLE, ENOTSUP,
+				       "CRIU has no place for " DEVICE_DATA_NAME
+				       ": the snapshot's device memory (gpu.mode storage) is in no "
+				       "process, and would be lost");
+	r = images_verify(e->gen_fd, e->m, IMAGES_ALL, e->stop, err);
 
 	if (r < 0)
 		return r;
@@ -249,7 +256,7 @@ static int prepare(struct export *e, struct snap_error *err)
 		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open 'criu'");
 	if (e->m->pages_bytes == 0)
 		return 0;
-	r = images_load_pages(e->gen_fd, e->m, &e->map, err);
+	r = images_load_pages(e->gen_fd, PAGE_FILES_TREE, e->m, &e->map, err);
 	return r == 0 ? find_numbers(e, err) : r;
 }
 

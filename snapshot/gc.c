@@ -120,7 +120,8 @@ static uint64_t age_of(const struct gc *gc, const struct stat *st)
 /* of the youngest of the folder and what a capture writes into it */
 static uint64_t unfinished_age(const struct gc *gc, const char *name)
 {
-	static const char *const parts[] = {"", ("/" PAGES_DATA_NAME), "/criu", "/files"};
+	static const char *const parts[] = {"", ("/" PAGES_DATA_NAME), ("/" DEVICE_DATA_NAME),
+					    "/criu", "/files"};
 	uint64_t youngest = AGE_UNKNOWN_MS;
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {

@@ -75,6 +75,8 @@ int images_collect(int gen_fd, struct manifest *m, struct snap_error *err)
 	/* pages.dat has a checksum for each of its chunks in there */
 	if (r == 0 && m->pages_bytes > 0)
 		r = add_image(gen_fd, PAGES_MAP_NAME, m, err);
+	if (r == 0 && manifest_has_device_files(&m->gpu))
+		r = add_image(gen_fd, DEVICE_MAP_NAME, m, err);
 	if (r == 0)
 		r = collect_folder(gen_fd, "files", m, err);
 	if (r == 0 && m->n_images > 0)
@@ -188,23 +190,37 @@ static int compare_pids(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-int images_load_pages(int gen_fd, const struct manifest *m, struct page_map *ret,
-		      struct snap_error *err)
+static int check_place(const struct manifest *m, const struct page_map *map, size_t i,
+		       struct snap_error *err)
+{
+	const struct page_space *space = &map->spaces[i];
+	const char *name = page_files_map_name(map->files);
+
+	if (m->n_pids == 0 ||
+	    !bsearch(&space->pid, m->pids, m->n_pids, sizeof(space->pid), compare_pids))
+		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG,
+				       "%s: space %zu: pid %d is none of the tree's", name, i,
+				       (int)space->pid);
+	if (space->kind == PAGE_SPACE_DEVICE && (size_t)space->fd >= m->gpu.n_devices)
+		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG,
+				       "%s: space %zu: GPU %d, the manifest names %zu", name, i,
+				       (int)space->fd, m->gpu.n_devices);
+	return 0;
+}
+
+int images_load_pages(int gen_fd, enum page_files files, const struct manifest *m,
+		      struct page_map *ret, struct snap_error *err)
 {
 	struct page_map map;
-	int r = page_map_load(gen_fd, &map, err);
+	int r = page_map_load(gen_fd, files, &map, err);
 
-	for (size_t i = 0; r == 0 && i < map.n_spaces; i++) {
-		int32_t pid = map.spaces[i].pid;
-
-		if (m->n_pids > 0 && bsearch(&pid, m->pids, m->n_pids, sizeof(pid), compare_pids))
-			continue;
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < map.n_spaces; i++)
+		r = check_place(m, &map, i, err);
+	if (r < 0)
 		page_map_done(&map);
-		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG,
-				       PAGES_MAP_NAME ": space %zu: pid %d is none of the tree's",
-				       i, (int)pid);
-	}
-	if (r == 0)
+	else
 		*ret = map;
 	return r;
 }

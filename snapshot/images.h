@@ -10,8 +10,8 @@
 #include "snapshot/pages/map.h"
 
 /*
- * note every file below criu/ and files/, and pages.map if there are pages, into m->images, with
- * size and digest
+ * note every file below criu/ and files/, and pages.map and device.map if they are there, into
+ * m->images, with size and digest
  */
 int images_collect(int gen_fd, struct manifest *m, struct snap_error *err);
 
@@ -30,10 +30,10 @@ int images_verify(int gen_fd, const struct manifest *m, enum images_part part,
 		  const atomic_bool *stop, struct snap_error *err);
 
 /*
- * page_map_load(), and no space is of a process that is none of the manifest's: whoever has that
- * number at a wake would be written to
+ * page_map_load(), and no space is of a process or GPU that is none of the manifest's: whoever has
+ * that number at a wake would be written to
  */
-int images_load_pages(int gen_fd, const struct manifest *m, struct page_map *ret,
-		      struct snap_error *err);
+int images_load_pages(int gen_fd, enum page_files files, const struct manifest *m,
+		      struct page_map *ret, struct snap_error *err);
 
 #endif

@@ -12,6 +12,11 @@
 #include "snapshot/identity.h"
 #include "snapshot/manifest_json.h"
 
+bool manifest_has_device_files(const struct manifest_gpu *gpu)
+{
+	return gpu->mode && strcmp(gpu->mode, "storage") == 0;
+}
+
 void manifest_init(struct manifest *m)
 {
 	memset(m, 0, sizeof(*m));

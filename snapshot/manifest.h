@@ -121,7 +121,8 @@ struct manifest_gpu_staging {
 
 /* what a wake needs to know about the tree's GPUs; all zero: it uses none */
 struct manifest_gpu {
-	char *mode;		/* "staging": the driver's copies in process memory; NULL: no GPU */
+	char *mode;		/* "staging": the driver's copies in process memory; "storage": in
+				   device.map and device.dat; NULL: no GPU */
 	char *driver;		/* "580.159.04"; "": NVML was not to be had */
 	char *library;		/* the driver in user space that the tree has mapped */
 	char *library_build_id; /* hex */
@@ -209,6 +210,8 @@ struct manifest {
 	uint64_t capture_ms;
 	uint64_t frozen_ms; /* how long the engine stood still */
 };
+
+bool manifest_has_device_files(const struct manifest_gpu *gpu); /* mode is "storage" */
 
 void manifest_init(struct manifest *m);
 void manifest_done(struct manifest *m); /* idempotent */

@@ -711,6 +711,19 @@ static int check_pages(struct place *place, const struct manifest *m)
 	return place_fail(place, "%" PRIu64 ", but images do not name pages.map", m->pages_bytes);
 }
 
+static int check_device_files(struct place *place, const struct manifest *m)
+{
+	bool has_map = false;
+
+	for (size_t i = 0; i < m->n_images; i++)
+		has_map |= strcmp(m->images[i].name, "device.map") == 0;
+	if (has_map == manifest_has_device_files(&m->gpu))
+		return 0;
+	(void)place_enter(place, "gpu.mode");
+	return place_fail(place, has_map ? "not storage, but images name device.map"
+					 : "storage, but images do not name device.map");
+}
+
 static int by_number(const void *a, const void *b)
 {
 	int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
@@ -881,6 +894,8 @@ static int check_relations(struct place *place, const struct manifest *m)
 		r = check_mappings(place, m);
 	if (r == 0)
 		r = check_gpu(place, m);
+	if (r == 0)
+		r = check_device_files(place, m);
 	return r < 0 ? r : check_listeners(place, m);
 }
 

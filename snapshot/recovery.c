@@ -16,6 +16,7 @@
 #include "common/device_copy.h"
 #include "common/fd.h"
 #include "common/io.h"
+#include "snapshot/device_files.h"
 #include "snapshot/gpu/checkpoint.h"
 #include "snapshot/pages/fill.h"
 #include "snapshot/steps.h"
@@ -30,6 +31,7 @@ enum record_kind {
 	RECORD_REFILLED = 3, /* takes the one before back; no body */
 	RECORD_GPU = 4,	     /* locked, or further on */
 	RECORD_RUNS = 5,     /* takes what was noted of the thread back */
+	RECORD_DEVICES = 6,  /* device memory is saved */
 };
 
 /* mappings are to be as they were: no advice, and no call in a task whose registers are foreign */
@@ -59,7 +61,16 @@ struct record_gpu {
 	int32_t pid;
 	int32_t restore_tid;
 	uint64_t device_bytes; /* at most, of all processes; 0: not known */
+	uint32_t by_storage;   /* CustomStorage */
+	uint32_t pad;
 	char library[PATH_MAX];
+};
+
+/* and which GPU is which: nobody has a manifest yet */
+struct record_devices {
+	struct record_dropped saved;
+	uint32_t n;
+	char uuids[GPU_DEVICES_MAX][33];
 };
 
 struct record_runs {
@@ -71,6 +82,7 @@ union record_body {
 	struct record_dropped dropped;
 	struct record_gpu gpu;
 	struct record_runs runs;
+	struct record_devices devices;
 };
 
 /* a memfd never writes less than it was given unless memory is out */
@@ -110,17 +122,43 @@ int recovery_note_thread(const struct injector *injector, void *arg)
 	return r == 0 ? steps_fault("thread-noted", NULL) : r;
 }
 
+static int name_generation(const char *store_path, const char *generation,
+			   struct record_dropped *ret)
+{
+	if (strlen(generation) >= sizeof(ret->generation))
+		return -ENAMETOOLONG;
+	if (!realpath(store_path, ret->store))
+		return -errno;
+	memcpy(ret->generation, generation, strlen(generation));
+	return 0;
+}
+
 int recovery_note_dropped(const struct recovery_journal *journal, const char *store_path,
 			  const char *generation)
 {
 	struct record_dropped body = {0};
+	int r;
 
 	if (journal->fd < 0)
 		return 0;
-	if (strlen(generation) >= sizeof(body.generation) || !realpath(store_path, body.store))
-		return -errno;
-	memcpy(body.generation, generation, strlen(generation));
-	return append(journal->fd, RECORD_DROPPED, &body, sizeof(body));
+	r = name_generation(store_path, generation, &body);
+	return r == 0 ? append(journal->fd, RECORD_DROPPED, &body, sizeof(body)) : r;
+}
+
+int recovery_note_devices(const struct recovery_journal *journal, const char *store_path,
+			  const char *generation, const struct manifest_gpu *gpu)
+{
+	struct record_devices body = {.n = (uint32_t)gpu->n_devices};
+	int r;
+
+	if (journal->fd < 0)
+		return 0;
+	if (gpu->n_devices > GPU_DEVICES_MAX)
+		return -E2BIG;
+	for (size_t i = 0; i < gpu->n_devices; i++)
+		memcpy(body.uuids[i], gpu->devices[i].uuid, sizeof(body.uuids[i]));
+	r = name_generation(store_path, generation, &body.saved);
+	return r == 0 ? append(journal->fd, RECORD_DEVICES, &body, sizeof(body)) : r;
 }
 
 int recovery_note_gpu(const struct recovery_journal *journal, const struct manifest_gpu *gpu)
@@ -135,6 +173,7 @@ int recovery_note_gpu(const struct recovery_journal *journal, const struct manif
 		body.pid = gpu->processes[i].pid;
 		body.restore_tid = gpu->processes[i].restore_tid;
 		body.device_bytes = gpu->processes[i].staging_bytes;
+		body.by_storage = manifest_has_device_files(gpu);
 		r = append(journal->fd, RECORD_GPU, &body, sizeof(body));
 	}
 	return r;
@@ -218,7 +257,7 @@ static int refill(struct record_dropped *dropped, struct snap_error *err)
 	if (r < 0)
 		return r;
 	gen_fd = store_hold_generation(&store, dropped->generation, err);
-	r = gen_fd < 0 ? gen_fd : page_map_load(gen_fd, &map, err);
+	r = gen_fd < 0 ? gen_fd : page_map_load(gen_fd, PAGE_FILES_TREE, &map, err);
 	if (r == 0)
 		r = pages_fill(&map, gen_fd, &refill_options, &result, err);
 	page_map_done(&map);
@@ -374,9 +413,40 @@ static int add_gpu_process(const struct record_gpu *record, struct manifest_gpu 
 	return 0;
 }
 
-/* 0 and *ret, library of the last record */
-static int find_gpu(int fd, struct manifest_gpu *ret, char library[PATH_MAX],
-		    struct snap_error *err)
+/* what the journal says of GPUs */
+struct gpu_notes {
+	struct manifest_gpu gpu; /* processes, and of devices their UUIDs */
+	bool by_storage;
+	bool is_saved; /* to this generation */
+	struct record_dropped saved;
+	char library[PATH_MAX]; /* of the last record */
+};
+
+static int take_gpu(const struct record_gpu *record, struct gpu_notes *ret)
+{
+	memcpy(ret->library, record->library, PATH_MAX - 1);
+	ret->by_storage = record->by_storage != 0;
+	return has_gpu_process(&ret->gpu, record->pid) ? 0 : add_gpu_process(record, &ret->gpu);
+}
+
+static int take_devices(const struct record_devices *record, struct gpu_notes *ret)
+{
+	if (record->n > GPU_DEVICES_MAX)
+		return -EUCLEAN;
+	free(ret->gpu.devices);
+	ret->gpu.n_devices = 0;
+	ret->gpu.devices = calloc((size_t)record->n + 1, sizeof(*ret->gpu.devices));
+	if (!ret->gpu.devices)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < record->n; i++)
+		memcpy(ret->gpu.devices[i].uuid, record->uuids[i], sizeof(record->uuids[i]) - 1);
+	ret->gpu.n_devices = record->n;
+	ret->saved = record->saved;
+	ret->is_saved = true;
+	return 0;
+}
+
+static int find_gpu(int fd, struct gpu_notes *ret, struct snap_error *err)
 {
 	struct record_head head;
 	union record_body body;
@@ -384,38 +454,70 @@ static int find_gpu(int fd, struct manifest_gpu *ret, char library[PATH_MAX],
 	int r;
 
 	while ((r = next_record(fd, &at, &head, &body)) > 0) {
-		if (head.kind != RECORD_GPU)
-			continue;
-		if (head.bytes != sizeof(body.gpu))
-			return fail_damaged(-EUCLEAN, err);
-		memcpy(library, body.gpu.library, PATH_MAX - 1);
-		library[PATH_MAX - 1] = '\0';
-		if (!has_gpu_process(ret, body.gpu.pid) && add_gpu_process(&body.gpu, ret) < 0)
-			return fail_damaged(-ENOMEM, err);
+		int taken = 0;
+
+		if (head.kind == RECORD_GPU)
+			taken = head.bytes == sizeof(body.gpu) ? take_gpu(&body.gpu, ret)
+							       : -EUCLEAN;
+		if (head.kind == RECORD_DEVICES)
+			taken = head.bytes == sizeof(body.devices)
+					? take_devices(&body.devices, ret)
+					: -EUCLEAN;
+		if (taken < 0)
+			return fail_damaged(taken, err);
 	}
 	return r < 0 ? fail_damaged(r, err) : 0;
 }
 
-static int mend_gpu(const char *library, struct manifest_gpu *gpu, struct snap_error *err)
+/* the folder that somebody kept is the one, wherever and whether it has a name */
+static int load_devices(const struct recovery *recovery, struct gpu_notes *notes,
+			struct device_files *ret, struct snap_error *err)
+{
+	struct store store = {.fd = FD_NONE};
+	int r = 0;
+
+	ret->gen_fd = recovery->files->folder_fd >= 0
+			      ? fcntl(recovery->files->folder_fd, F_DUPFD_CLOEXEC, 0)
+			      : FD_NONE;
+	if (ret->gen_fd < 0)
+		r = open_generation(&notes->saved, &store, err);
+	if (r == 0 && ret->gen_fd < 0)
+		ret->gen_fd = r = store_hold_generation(&store, notes->saved.generation, err);
+	store_close(&store);
+	return r < 0 ? r : page_map_load(ret->gen_fd, PAGE_FILES_DEVICES, &ret->map, err);
+}
+
+static int mend_gpu(const struct recovery *recovery, struct gpu_notes *notes,
+		    struct snap_error *err)
 {
 	struct gpu_driver driver;
-	struct gpu_checkpoint checkpoint = {.driver = &driver, .manifest = gpu};
-	uint64_t bytes = gpu->processes[0].staging_bytes;
-	int r = gpu_driver_open(library, &driver, err);
+	struct device_files files = {.gen_fd = FD_NONE, .fill = refill_options};
+	struct gpu_checkpoint checkpoint = {
+		.driver = &driver, .manifest = &notes->gpu, .by_storage = notes->by_storage};
+	uint64_t bytes = notes->gpu.processes[0].staging_bytes;
+	int r = gpu_driver_open(notes->library, &driver, err);
 
 	if (r < 0)
 		return r;
-	r = gpu_driver_start(&driver, err);
+	r = gpu_driver_start(&driver, notes->by_storage && gpu_driver_has_storage(&driver), err);
 	if (r == 0)
 		r = gpu_driver_wait(&driver, deadline_after_ms(GPU_START_MS), err);
 	if (r == 0) {
-		r = gpu_checkpoint_mend(&checkpoint, err);
+		if (notes->is_saved)
+			r = load_devices(recovery, notes, &files, err);
+		if (notes->is_saved)
+			checkpoint.content = device_files_content(&files);
+		if (r == 0)
+			r = gpu_checkpoint_mend(&checkpoint, err);
 		/* it will be killed, and it may have its devices open */
 		if (r < 0)
 			(void)gpu_checkpoint_put_away(
 				&checkpoint,
 				deadline_after_ms(GPU_PUT_AWAY_MS + device_copy_ms(bytes)), NULL);
 	}
+	gpu_checkpoint_done(&checkpoint);
+	device_files_done(&files);
+	(void)fd_close(files.gen_fd);
 	gpu_driver_close(&driver);
 	return r;
 }
@@ -423,14 +525,18 @@ static int mend_gpu(const char *library, struct manifest_gpu *gpu, struct snap_e
 /* after the threads: the driver's own must be what it was */
 static int step_gpu(void *context, struct snap_error *err)
 {
-	const struct recovery *recovery = context;
-	struct manifest_gpu gpu = {0};
-	char library[PATH_MAX];
-	int r = find_gpu(recovery->journal_fd, &gpu, library, err);
+	struct recovery *recovery = context;
+	struct gpu_notes notes = {.by_storage = false};
+	int r = find_gpu(recovery->journal_fd, &notes, err);
 
-	if (r == 0 && gpu.n_processes > 0)
-		r = mend_gpu(library, &gpu, err);
-	free(gpu.processes);
+	if (r == 0 && notes.gpu.n_processes > 0)
+		r = mend_gpu(recovery, &notes, err);
+	if (r == 0 && notes.is_saved) {
+		recovery->dropped = notes.saved;
+		recovery->refilled = true;
+	}
+	free(notes.gpu.processes);
+	free(notes.gpu.devices);
 	return r;
 }
 

@@ -5,7 +5,7 @@
 /*
  * What a capture does to a stopped tree, noted before it is done in a memfd that PID 1 owns: the
  * registers and signal mask of every thread, that memory is dropped and where its content lies, and
- * which processes the GPU's driver has locked or checkpointed.
+ * which processes the GPU's driver has locked or checkpointed, and where their device memory lies.
  * A capture that lives takes everything back itself. After one that was killed,
  * another worker reads the journal and makes the tree whole, while it is still stopped.
  *
@@ -45,6 +45,13 @@ int recovery_note_gpu(const struct recovery_journal *journal, const struct manif
  * noted of their registers is of the past from then on; 0 or -errno
  */
 int recovery_note_gpu_runs(const struct recovery_journal *journal, const struct manifest_gpu *gpu);
+
+/*
+ * Before the driver lets go of device memory that it gave us to copy: all of it is complete in
+ * device.map and device.dat of this generation; 0 or -errno
+ */
+int recovery_note_devices(const struct recovery_journal *journal, const char *store_path,
+			  const char *generation, const struct manifest_gpu *gpu);
 
 /* before memory is dropped: its content is complete in this generation; 0 or -errno */
 int recovery_note_dropped(const struct recovery_journal *journal, const char *store_path,

@@ -248,7 +248,15 @@ static int step_pages(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
 
-	return c->m.pages_bytes > 0 ? images_load_pages(c->gen_fd, &c->m, &c->pages, err) : 0;
+	int r = 0;
+
+	if (c->m.pages_bytes > 0)
+		r = images_load_pages(c->gen_fd, PAGE_FILES_TREE, &c->m, &c->pages, err);
+	if (r < 0 || !manifest_has_device_files(&c->m.gpu))
+		return r;
+	c->gpu.files.gen_fd = c->gen_fd;
+	c->gpu.files.fill = c->config->fill;
+	return images_load_pages(c->gen_fd, PAGE_FILES_DEVICES, &c->m, &c->gpu.files.map, err);
 }
 
 static int step_files(void *context, struct snap_error *err)

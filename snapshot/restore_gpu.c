@@ -19,8 +19,17 @@ int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
 	/* the driver is to see all GPUs, whatever the engine may use: pairs name every one */
 	(void)unsetenv("CUDA_VISIBLE_DEVICES");
 	(void)unsetenv("CUDA_DEVICE_ORDER");
+	gpu->checkpoint.by_storage = manifest_has_device_files(manifest);
 	r = gpu_driver_open(manifest->library, &gpu->driver, err);
-	return r == 0 ? gpu_driver_start(&gpu->driver, err) : r;
+	if (r < 0)
+		return r;
+	if (gpu->checkpoint.by_storage && !gpu_driver_has_storage(&gpu->driver))
+		return snap_fail_plain(
+			err, SNAP_E_GPU, ENOSYS,
+			"the snapshot's device memory is for CustomStorage (gpu.mode storage), "
+			"which the CUDA driver of version %d.%d has not",
+			gpu->driver.version / 1000, gpu->driver.version % 1000 / 10);
+	return gpu_driver_start(&gpu->driver, gpu->checkpoint.by_storage, err);
 }
 
 /* of a checked manifest, or of gpu_host_take() */
@@ -88,6 +97,7 @@ int restore_gpu_run(struct restore_gpu *gpu, uint64_t deadline_ns, struct snap_e
 	gpu->touched = true;
 	gpu->checkpoint.checkpointed = true;
 	gpu->checkpoint.stopped = true;
+	gpu->checkpoint.content = device_files_content(&gpu->files);
 	r = gpu_checkpoint_restore(&gpu->checkpoint, pairs, n_pairs, err);
 	return r == 0 ? gpu_checkpoint_unlock(&gpu->checkpoint, err) : r;
 }
@@ -105,6 +115,8 @@ void restore_gpu_undo(struct restore_gpu *gpu)
 
 void restore_gpu_done(struct restore_gpu *gpu)
 {
+	gpu_checkpoint_done(&gpu->checkpoint);
+	device_files_done(&gpu->files);
 	gpu_driver_close(&gpu->driver);
 	free(gpu->host);
 	*gpu = (struct restore_gpu){0};

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "snapshot/device_files.h"
 #include "snapshot/gpu/checkpoint.h"
 #include "snapshot/gpu/driver.h"
 #include "snapshot/gpu/gpu_host.h"
@@ -20,12 +21,14 @@ struct restore_gpu {
 	struct gpu_driver driver;
 	struct gpu_checkpoint checkpoint;
 	struct gpu_host *host; /* as the gate has found it; NULL: it did not look, or found none */
-	bool touched;	       /* some process may have its devices open again */
+	struct device_files files; /* of a snapshot that has them; the caller's until done */
+	bool touched;		   /* some process may have its devices open again */
 };
 
 /*
  * Load the driver and start it in the background. Changes the environment of this process: who
- * compares that with the snapshot's takes a copy before.
+ * compares that with the snapshot's takes a copy before. SNAP_E_GPU, too, where the snapshot has
+ * device files and the driver takes none.
  */
 int restore_gpu_start(struct restore_gpu *gpu, struct manifest_gpu *manifest,
 		      struct snap_error *err);

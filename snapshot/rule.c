@@ -81,7 +81,9 @@ const char *rule_image(const char *text)
 		if (strncmp(text, folders[i], n) == 0 && !strchr(text + n, '/'))
 			return NULL;
 	}
-	return strcmp(text, "pages.map") == 0 ? NULL : "neither pages.map nor in criu/ or files/";
+	if (strcmp(text, "pages.map") == 0 || strcmp(text, "device.map") == 0)
+		return NULL;
+	return "neither pages.map, device.map nor in criu/ or files/";
 }
 
 const char *rule_env_name(const char *text)
@@ -133,7 +135,9 @@ const char *rule_setting(const char *text)
 
 const char *rule_gpu_mode(const char *text)
 {
-	return strcmp(text, "staging") == 0 ? NULL : "not staging";
+	static const char *const words[] = {"staging", "storage"};
+
+	return is_one_of(text, words, ARRAY_LEN(words)) ? NULL : "neither staging nor storage";
 }
 
 const char *rule_protocol(const char *text)

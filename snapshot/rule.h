@@ -18,7 +18,7 @@ const char *rule_folder(const char *text);
 /* relative, of [A-Za-z0-9._/-], no empty, "." or ".." component */
 const char *rule_relative_path(const char *text);
 
-/* a file of a generation that has a digest: pages.map, or one in criu/ or files/, not deeper */
+/* a file of a generation that has a digest: a page map, or one in criu/ or files/, not deeper */
 const char *rule_image(const char *text);
 
 const char *rule_env_name(const char *text);

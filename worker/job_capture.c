@@ -99,6 +99,7 @@ int job_capture(const struct worker_options *options, struct snap_error *err)
 		.evacuate = page_options_index(&options->pages, PAGE_OPTION_PAGES) == 0,
 		.compress = (enum codec_choice)page_options_index(&options->pages,
 								  PAGE_OPTION_COMPRESS),
+		.gpu_storage = page_options_index(&options->pages, PAGE_OPTION_GPU_MODE) == 1,
 		.end_engine = options->mode && strcmp(options->mode, "exit") == 0,
 		.cold_boot_ms = options->cold_boot_ms,
 		.ready_timeout_ms = options->ready_timeout_ms,

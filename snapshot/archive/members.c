@@ -27,6 +27,15 @@ static int add(struct members *members, const struct manifest_image *image, stru
 	return 0;
 }
 
+unsigned int members_files_of(const char *name)
+{
+	unsigned int i = 0;
+
+	while (i < PAGE_FILES_MAX_ && strcmp(name, page_files_map_name((enum page_files)i)) != 0)
+		i++;
+	return i;
+}
+
 static int check_name(const struct manifest *m, size_t i, struct snap_error *err)
 {
 	const char *name = m->images[i].name;
@@ -35,7 +44,7 @@ static int check_name(const struct manifest *m, size_t i, struct snap_error *err
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG,
 				       MANIFEST_NAME ": '%.200s' stands behind '%.200s'", name,
 				       m->images[i - 1].name);
-	if (strcmp(name, PAGES_MAP_NAME) != 0 && !is_in_folder(name, "criu/") &&
+	if (members_files_of(name) == PAGE_FILES_MAX_ && !is_in_folder(name, "criu/") &&
 	    !is_in_folder(name, "files/"))
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG,
 				       MANIFEST_NAME ": '%.200s' belongs into no generation", name);
@@ -51,14 +60,15 @@ int members_make(const struct manifest *m, struct members *ret, struct snap_erro
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < m->n_images; i++) {
 		r = check_name(m, i, err);
-		if (r == 0 && strcmp(m->images[i].name, PAGES_MAP_NAME) == 0) {
-			members.has_data = true;
-			r = add(&members, &m->images[i], err);
-		}
+		if (r == 0 && members_files_of(m->images[i].name) < PAGE_FILES_MAX_)
+			members.has_data[members_files_of(m->images[i].name)] = true;
 	}
-	for (size_t i = 0; r == 0 && i < m->n_images; i++) {
-		if (strcmp(m->images[i].name, PAGES_MAP_NAME) != 0)
-			r = add(&members, &m->images[i], err);
+	/* the maps in their order, then all that is none */
+	for (unsigned int files = 0; files <= PAGE_FILES_MAX_; files++) {
+		for (size_t i = 0; r == 0 && i < m->n_images; i++) {
+			if (members_files_of(m->images[i].name) == files)
+				r = add(&members, &m->images[i], err);
+		}
 	}
 	if (r < 0)
 		members_done(&members);

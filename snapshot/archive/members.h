@@ -4,9 +4,10 @@
 
 /*
  * The members of an archive, in the one order that both ends know (docs/formats/store.md 6):
- * manifest.json, pages.map, what else has a digest, pages.dat.
+ * manifest.json, pages.map, device.map, what else has a digest, pages.dat, device.dat.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,11 +22,11 @@ struct member {
 };
 
 struct members {
-	struct member
-		*items; /* those with a digest: all but the first and the last of the archive */
+	struct member *items; /* those with a digest: all but the first and the last of the archive;
+				 maps come first */
 	size_t n;
-	uint64_t bytes; /* their sum */
-	bool has_data;	/* pages.map is the first of them, and pages.dat comes last */
+	uint64_t bytes;			/* their sum */
+	bool has_data[PAGE_FILES_MAX_]; /* its map is among them */
 };
 
 /*
@@ -35,7 +36,10 @@ struct members {
 int members_make(const struct manifest *m, struct members *ret, struct snap_error *err);
 void members_done(struct members *members); /* idempotent */
 
-/* numbers of the chunks with data of their own, by their place in pages.dat; NULL without memory */
+/* the enum page_files whose map has this name, or PAGE_FILES_MAX_ */
+unsigned int members_files_of(const char *name);
+
+/* numbers of the chunks with data of their own, by their place in it; NULL without memory */
 size_t *members_chunk_order(const struct page_map *map, size_t *ret_n);
 
 #endif

@@ -31,7 +31,7 @@ struct pack {
 	struct archive_result *result;
 	struct manifest m;
 	struct members members;
-	struct page_map map;
+	struct page_map maps[PAGE_FILES_MAX_];
 	uint64_t total;
 	time_t created;
 	unsigned char *buf; /* BUFFER_BYTES */
@@ -171,23 +171,25 @@ static int put_zeros(struct pack *p, uint64_t size, struct snap_error *err)
 }
 
 /* bytes that no chunk names have no meaning and are written as zeros */
-static int put_chunks(struct pack *p, struct chunk_reader *reader, struct snap_error *err)
+static int put_chunks(struct pack *p, const struct page_map *map, struct chunk_reader *reader,
+		      struct snap_error *err)
 {
+	const char *name = page_files_data_name(map->files);
 	size_t n;
-	snap_cleanup_free size_t *order = members_chunk_order(&p->map, &n);
+	snap_cleanup_free size_t *order = members_chunk_order(map, &n);
 	uint64_t at = 0;
 	int r;
 
 	if (!order)
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
-	r = put_header(p, PAGES_DATA_NAME, p->map.data_bytes, err);
+	r = put_header(p, name, map->data_bytes, err);
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		const struct page_chunk *chunk = &p->map.chunks[order[i]];
+		const struct page_chunk *chunk = &map->chunks[order[i]];
 		const unsigned char *bytes;
 
 		r = chunk_read(reader, order[i], &bytes, err);
 		if (r < 0) {
-			snap_error_prefix(err, PAGES_DATA_NAME);
+			snap_error_prefix(err, "%s", name);
 			return r;
 		}
 		r = put_zeros(p, chunk->offset - at, err);
@@ -195,16 +197,16 @@ static int put_chunks(struct pack *p, struct chunk_reader *reader, struct snap_e
 			r = put_bytes(p, reader->buffers, chunk->stored_bytes, err);
 		at = chunk->offset + chunk->stored_bytes;
 	}
-	return r == 0 ? put_zeros(p, p->map.data_bytes - at, err) : r;
+	return r == 0 ? put_zeros(p, map->data_bytes - at, err) : r;
 }
 
-static int put_data(struct pack *p, struct snap_error *err)
+static int put_data(struct pack *p, const struct page_map *map, struct snap_error *err)
 {
 	struct chunk_reader reader;
-	int r = chunk_reader_open(p->gen_fd, &p->map, &reader, err);
+	int r = chunk_reader_open(p->gen_fd, map, &reader, err);
 
 	if (r == 0) {
-		r = put_chunks(p, &reader, err);
+		r = put_chunks(p, map, &reader, err);
 		chunk_reader_close(&reader);
 	}
 	return r;
@@ -218,8 +220,10 @@ static int put_all(struct pack *p, const char *text, size_t size, struct snap_er
 		r = put_bytes(p, text, size, err);
 	for (size_t i = 0; r == 0 && i < p->members.n; i++)
 		r = put_member(p, &p->members.items[i], err);
-	if (r == 0 && p->members.has_data)
-		r = put_data(p, err);
+	for (unsigned int i = 0; r == 0 && i < PAGE_FILES_MAX_; i++) {
+		if (p->members.has_data[i])
+			r = put_data(p, &p->maps[i], err);
+	}
 	if (r == 0 && archive_write_close(p->tar) != ARCHIVE_OK)
 		r = fail_write(p, err);
 	return r;
@@ -263,13 +267,16 @@ static int take_manifest(struct pack *p, char **ret_text, size_t *ret_size, stru
 	r = manifest_parse(*ret_text, *ret_size, &p->m, err);
 	if (r == 0)
 		r = members_make(&p->m, &p->members, err);
-	if (r == 0 && p->members.has_data)
-		r = page_map_load(p->gen_fd, &p->map, err);
+	p->total = *ret_size + p->members.bytes;
+	for (unsigned int i = 0; r == 0 && i < PAGE_FILES_MAX_; i++) {
+		if (p->members.has_data[i])
+			r = page_map_load(p->gen_fd, (enum page_files)i, &p->maps[i], err);
+		p->total += p->maps[i].data_bytes;
+	}
 	if (r < 0)
 		return r;
 	if (strptime(p->m.created, "%Y-%m-%dT%H:%M:%S", &created))
 		p->created = timegm(&created);
-	p->total = *ret_size + p->members.bytes + p->map.data_bytes;
 	return 0;
 }
 
@@ -304,7 +311,8 @@ int archive_pack(int gen_fd, int to, enum archive_compress compress,
 	if (p.tar && r < 0)
 		give_up(&p);
 	(void)archive_write_free(p.tar);
-	page_map_done(&p.map);
+	for (unsigned int i = 0; i < PAGE_FILES_MAX_; i++)
+		page_map_done(&p.maps[i]);
 	members_done(&p.members);
 	manifest_done(&p.m);
 	return r;

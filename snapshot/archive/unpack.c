@@ -251,14 +251,14 @@ static int unpack_member(struct unpack *u, int gen_fd, const struct member *memb
 	return 0;
 }
 
-static int skip(struct unpack *u, uint64_t size, struct snap_error *err)
+static int skip(struct unpack *u, const char *name, uint64_t size, struct snap_error *err)
 {
 	int r = 0;
 
 	while (r == 0 && size > 0) {
 		size_t want = size < BUFFER_BYTES ? (size_t)size : BUFFER_BYTES;
 
-		r = take(u, PAGES_DATA_NAME, u->buf, want, err);
+		r = take(u, name, u->buf, want, err);
 		size -= want;
 	}
 	return r;
@@ -266,54 +266,57 @@ static int skip(struct unpack *u, uint64_t size, struct snap_error *err)
 
 /* what no chunk names has no meaning: a hole takes less of the disk, and nothing unchecked is kept
  */
-static int unpack_chunks(struct unpack *u, int fd, const size_t *order, size_t n,
-			 struct snap_error *err)
+static int unpack_chunks(struct unpack *u, const struct page_map *map, int fd, const size_t *order,
+			 size_t n, struct snap_error *err)
 {
+	const char *name = page_files_data_name(map->files);
 	uint64_t at = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		const struct page_chunk *chunk = &u->map.chunks[order[i]];
+		const struct page_chunk *chunk = &map->chunks[order[i]];
 		const unsigned char *bytes;
-		int r = skip(u, chunk->offset - at, err);
+		int r = skip(u, name, chunk->offset - at, err);
 
 		if (r == 0)
-			r = take(u, PAGES_DATA_NAME, u->buf, chunk->stored_bytes, err);
+			r = take(u, name, u->buf, chunk->stored_bytes, err);
 		if (r < 0)
 			return r;
-		r = chunk_decode(&u->map, order[i], u->buf, u->buf + PAGES_CHUNK_MAX, &bytes, err);
+		r = chunk_decode(map, order[i], u->buf, u->buf + PAGES_CHUNK_MAX, &bytes, err);
 		if (r < 0) {
-			snap_error_prefix(err, PAGES_DATA_NAME);
+			snap_error_prefix(err, "%s", name);
 			return r;
 		}
 		r = io_pwrite_full(fd, u->buf, chunk->stored_bytes, chunk->offset);
 		if (r < 0)
-			return io_fail_write(err, SNAP_E_INTERNAL, -r, PAGES_DATA_NAME);
+			return io_fail_write(err, SNAP_E_INTERNAL, -r, name);
 		at = chunk->offset + chunk->stored_bytes;
 	}
-	if (ftruncate(fd, (off_t)u->map.data_bytes) < 0)
-		return io_fail_write(err, SNAP_E_INTERNAL, errno, PAGES_DATA_NAME);
-	return skip(u, u->map.data_bytes - at, err);
+	if (ftruncate(fd, (off_t)map->data_bytes) < 0)
+		return io_fail_write(err, SNAP_E_INTERNAL, errno, name);
+	return skip(u, name, map->data_bytes - at, err);
 }
 
-static int load_map(struct unpack *u, int gen_fd, struct snap_error *err)
+static int load_map(struct unpack *u, int gen_fd, enum page_files files, struct snap_error *err)
 {
+	struct page_map *map = &u->maps[files];
 	snap_cleanup_free char *data = NULL;
 	size_t size;
-	int r = io_read_file(gen_fd, PAGES_MAP_NAME, MAP_SIZE_MAX, &data, &size, err);
+	int r = io_read_file(gen_fd, page_files_map_name(files), MAP_SIZE_MAX, &data, &size, err);
 
 	if (r < 0)
 		return r;
-	r = page_map_parse(data, size, &u->map, err);
-	u->total += u->map.data_bytes;
+	r = page_map_parse(data, size, files, map, err);
+	u->total += map->data_bytes;
 	return r;
 }
 
-static int unpack_data(struct unpack *u, int gen_fd,
+static int unpack_data(struct unpack *u, int gen_fd, const struct page_map *map,
 		       int (*check_space)(void *arg, uint64_t bytes, struct snap_error *err),
 		       void *arg, struct snap_error *err)
 {
+	const char *name = page_files_data_name(map->files);
 	size_t n;
-	snap_cleanup_free size_t *order = members_chunk_order(&u->map, &n);
+	snap_cleanup_free size_t *order = members_chunk_order(map, &n);
 	snap_cleanup_close int fd = FD_NONE;
 	uint64_t stored = 0;
 	int r;
@@ -322,14 +325,14 @@ static int unpack_data(struct unpack *u, int gen_fd,
 		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	/* chunks do not overlap and end within data_bytes, so the sum is small enough */
 	for (size_t i = 0; i < n; i++)
-		stored += page_round_up(u->map.chunks[order[i]].stored_bytes);
+		stored += page_round_up(map->chunks[order[i]].stored_bytes);
 	r = check_space(arg, stored, err);
 	if (r == 0)
-		r = expect_sized(u, PAGES_DATA_NAME, u->map.data_bytes, err);
+		r = expect_sized(u, name, map->data_bytes, err);
 	if (r < 0)
 		return r;
-	fd = make_file(gen_fd, PAGES_DATA_NAME, err);
-	return fd < 0 ? fd : unpack_chunks(u, fd, order, n, err);
+	fd = make_file(gen_fd, name, err);
+	return fd < 0 ? fd : unpack_chunks(u, map, fd, order, n, err);
 }
 
 int unpack_members(struct unpack *u, int gen_fd,
@@ -340,12 +343,16 @@ int unpack_members(struct unpack *u, int gen_fd,
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < u->members.n; i++) {
+		unsigned int files = members_files_of(u->members.items[i].name);
+
 		r = unpack_member(u, gen_fd, &u->members.items[i], err);
-		if (r == 0 && i == 0 && u->members.has_data)
-			r = load_map(u, gen_fd, err);
+		if (r == 0 && files < PAGE_FILES_MAX_)
+			r = load_map(u, gen_fd, (enum page_files)files, err);
 	}
-	if (r == 0 && u->members.has_data)
-		r = unpack_data(u, gen_fd, check_space, arg, err);
+	for (unsigned int i = 0; r == 0 && i < PAGE_FILES_MAX_; i++) {
+		if (u->members.has_data[i])
+			r = unpack_data(u, gen_fd, &u->maps[i], check_space, arg, err);
+	}
 	return r == 0 ? expect(u, NULL, &none, err) : r;
 }
 
@@ -411,7 +418,8 @@ void unpack_done(struct unpack *u)
 {
 	(void)archive_read_free(u->tar);
 	u->tar = NULL;
-	page_map_done(&u->map);
+	for (unsigned int i = 0; i < PAGE_FILES_MAX_; i++)
+		page_map_done(&u->maps[i]);
 	members_done(&u->members);
 	manifest_done(&u->m);
 	free(u->text);

@@ -23,8 +23,8 @@ struct unpack {
 	char *text; /* the manifest as it came */
 	size_t text_size;
 	struct members members;
-	struct page_map map;
-	uint64_t total; /* expected; grows when pages.map is there */
+	struct page_map maps[PAGE_FILES_MAX_];
+	uint64_t total; /* expected; grows when a page map is there */
 	unsigned char *read_buf;
 	unsigned char *buf;
 };
@@ -35,7 +35,7 @@ int unpack_begin(struct unpack *u, int from, const struct archive_talk *talk,
 
 /*
  * All members but the manifest, each compared with its digest or checksums. check_space() is asked
- * before pages.dat is written.
+ * before page data is written.
  */
 int unpack_members(struct unpack *u, int gen_fd,
 		   int (*check_space)(void *arg, uint64_t bytes, struct snap_error *err), void *arg,

@@ -2,6 +2,7 @@
 #include "snapshot/gpu/call.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -19,6 +20,9 @@ struct request {
 	uint32_t n_pairs;
 	struct gpu_pair pairs[GPU_PAIRS_MAX];
 	int value; /* the answer: a state, or a thread */
+	bool by_storage;
+	struct gpu_storage_info *info;
+	void *handle;
 };
 
 static const char *const operation_names[GPU_OPERATION_MAX_] = {
@@ -28,6 +32,7 @@ static const char *const operation_names[GPU_OPERATION_MAX_] = {
 	[GPU_OPERATION_CHECKPOINT] = "checkpoint",
 	[GPU_OPERATION_RESTORE] = "restore",
 	[GPU_OPERATION_UNLOCK] = "unlock",
+	[GPU_OPERATION_COMPLETE] = "complete",
 };
 
 static int run(void *arg)
@@ -38,7 +43,10 @@ static int run(void *arg)
 	struct gpu_restore_args restore = {
 		.pairs = request->n_pairs > 0 ? request->pairs : NULL,
 		.n_pairs = request->n_pairs,
+		.ret_info = request->by_storage ? &request->info : NULL,
 	};
+	struct gpu_checkpoint_args checkpoint = {.ret_info = restore.ret_info};
+	bool is_plain = !request->by_storage && request->n_pairs == 0;
 
 	switch (request->operation) {
 	case GPU_OPERATION_FIND:
@@ -48,11 +56,13 @@ static int run(void *arg)
 	case GPU_OPERATION_LOCK:
 		return driver->lock(request->pid, &lock);
 	case GPU_OPERATION_CHECKPOINT:
-		return driver->checkpoint(request->pid, NULL);
+		return driver->checkpoint(request->pid, request->by_storage ? &checkpoint : NULL);
 	case GPU_OPERATION_RESTORE:
-		return driver->restore(request->pid, request->n_pairs > 0 ? &restore : NULL);
+		return driver->restore(request->pid, is_plain ? NULL : &restore);
 	case GPU_OPERATION_UNLOCK:
 		return driver->unlock(request->pid, NULL);
+	case GPU_OPERATION_COMPLETE:
+		return driver->storage.complete(request->handle);
 	case GPU_OPERATION_MAX_:
 		break;
 	}
@@ -104,6 +114,8 @@ static int ask(const struct gpu_call *call, int *ret_result, int *ret_value, str
 		.pid = (int)call->pid,
 		.lock_timeout_ms = call->lock_timeout_ms,
 		.n_pairs = call->n_pairs,
+		.by_storage = call->ret_info != NULL,
+		.handle = call->handle,
 	};
 	struct errand *errand;
 	int r;
@@ -118,6 +130,8 @@ static int ask(const struct gpu_call *call, int *ret_result, int *ret_value, str
 	r = await_answer(call, errand, ret_result);
 	if (r == 0)
 		*ret_value = ((const struct request *)errand_arg(errand))->value;
+	if (r == 0 && call->ret_info)
+		*call->ret_info = ((const struct request *)errand_arg(errand))->info;
 	errand_drop(errand);
 	if (r < 0)
 		return snap_fail_plain(err, SNAP_E_GPU, ETIMEDOUT,

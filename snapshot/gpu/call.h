@@ -22,10 +22,11 @@ enum gpu_operation {
 	GPU_OPERATION_CHECKPOINT,
 	GPU_OPERATION_RESTORE,
 	GPU_OPERATION_UNLOCK,
+	GPU_OPERATION_COMPLETE, /* of CustomStorage */
 	GPU_OPERATION_MAX_,
 };
 
-#define GPU_PAIRS_MAX 64
+#define GPU_PAIRS_MAX GPU_DEVICES_MAX
 
 struct gpu_call {
 	const struct gpu_driver *driver;
@@ -34,6 +35,9 @@ struct gpu_call {
 	uint32_t lock_timeout_ms;     /* lock; at least 1 */
 	const struct gpu_pair *pairs; /* restore; NULL: none */
 	uint32_t n_pairs;	      /* at most GPU_PAIRS_MAX */
+	/* checkpoint, restore: by CustomStorage, what the driver gives for it; NULL: without */
+	struct gpu_storage_info **ret_info;
+	void *handle; /* complete */
 	uint64_t deadline_ns;
 	struct restore_threads
 		*threads; /* that run meanwhile and want to be seen to; may be NULL */

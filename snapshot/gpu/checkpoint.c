@@ -21,6 +21,7 @@
 #define SETTLE_MS      15000U /* a quarter of what PID 1 has for a recovery; and the copy */
 #define SETTLE_POLL_MS 10U
 #define LOCK_SLACK_MS  2000U
+#define COMPLETE_MS    1000U /* for a completion that another worker had asked for */
 
 static uint64_t limited(const struct gpu_checkpoint *gpu, uint64_t deadline_ns)
 {
@@ -81,14 +82,30 @@ static enum gpu_state state_of(const struct gpu_checkpoint *gpu, size_t i,
 			deadline_after_ms(gpu->end_ns > 0 ? PUT_AWAY_MS : STATE_MS), err);
 }
 
+/* between begin and complete of CustomStorage: whoever began it has the only way on */
+static bool is_begun(const struct gpu_checkpoint *gpu, enum gpu_state state)
+{
+	return gpu->by_storage &&
+	       (state == GPU_STATE_CHECKPOINTING || state == GPU_STATE_RESTORING);
+}
+
+/* what another worker had saved it had gone on to complete */
+static uint64_t complete_deadline(const struct gpu_checkpoint *gpu)
+{
+	return deadline_after_ms(gpu->content.load ? COMPLETE_MS : 0);
+}
+
 /* a call that another worker had made goes on without it: until then the state is one between */
 static enum gpu_state settled_state(const struct gpu_checkpoint *gpu, size_t i,
 				    struct restore_threads *threads, uint64_t deadline_ns)
 {
+	uint64_t settled_ns = complete_deadline(gpu);
 	enum gpu_state state;
 
 	do {
 		state = state_by(gpu, i, threads, deadline_ns, NULL);
+		if (is_begun(gpu, state) && clock_now_ns() >= settled_ns)
+			break;
 		if (state <= GPU_STATE_FAILED)
 			break;
 		restore_threads_serve(threads);
@@ -229,6 +246,128 @@ static int take_one(struct gpu_checkpoint *gpu, size_t i, struct restore_threads
 	return r == 0 ? steps_fault(i == 0 ? "checkpointed-first" : "checkpointed-next", err) : r;
 }
 
+static int take_by_driver(struct gpu_checkpoint *gpu, struct restore_threads *threads,
+			  struct snap_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < gpu->manifest->n_processes; i++) {
+		r = take_one(gpu, i, threads, err);
+		if (r < 0)
+			undo_take(gpu, i, threads);
+	}
+	return r;
+}
+
+static int begin_one(struct gpu_checkpoint *gpu, size_t i, struct gpu_call call,
+		     struct snap_error *err)
+{
+	const struct gpu_places places = {gpu->manifest, call.pairs, call.n_pairs};
+	struct gpu_storage_info *info = NULL;
+	int r;
+
+	call.ret_info = &info;
+	r = gpu_call(&call, NULL, err);
+	if (r == 0)
+		r = gpu_storage_add(&gpu->storage, gpu->driver, call.pid, info, &places, err);
+	if (r < 0)
+		return r;
+	if (call.operation == GPU_OPERATION_CHECKPOINT)
+		return steps_fault(i == 0 ? "begun-first" : "begun-next", err);
+	return steps_fault(i == 0 ? "returning-first" : "returning-next", err);
+}
+
+static int complete_all(struct gpu_checkpoint *gpu, const char *point,
+			struct restore_threads *threads, struct snap_error *err)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < gpu->storage.n_begun; i++) {
+		struct gpu_call call = {
+			.driver = gpu->driver,
+			.operation = GPU_OPERATION_COMPLETE,
+			.pid = gpu->storage.begun[i].pid,
+			.handle = gpu->storage.begun[i].handle,
+			.deadline_ns = limited(gpu, deadline_after_ms(CALL_MS)),
+			.threads = threads,
+		};
+		int r = gpu_call(&call, NULL, first < 0 ? NULL : err);
+
+		if (r == 0 && i == 0)
+			r = steps_fault(point, first < 0 ? NULL : err);
+		first = first < 0 ? first : r;
+	}
+	if (first < 0)
+		gpu->unsure = true;
+	gpu_storage_done(&gpu->storage);
+	return first;
+}
+
+/*
+ * The first n processes. What is not loaded is not completed: whoever finds the process then must
+ * see that it cannot go on.
+ */
+static int restore_by_storage(struct gpu_checkpoint *gpu, size_t n, struct gpu_places places,
+			      struct restore_threads *threads, struct snap_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_RESTORE, threads);
+
+		call.pairs = places.pairs;
+		call.n_pairs = places.n_pairs;
+		r = begin_one(gpu, i, call, err);
+	}
+	if (r == 0)
+		r = gpu->content.load(gpu->content.arg, &gpu->storage, err);
+	if (r < 0)
+		gpu->unsure = true;
+	return r < 0 ? r : complete_all(gpu, "returned-first", threads, err);
+}
+
+/* completed all the same where it does not work: devices are closed then */
+static int save_all(struct gpu_checkpoint *gpu, struct restore_threads *threads,
+		    struct snap_error *err)
+{
+	int r = gpu->content.save(gpu->content.arg, &gpu->storage, err), completed;
+
+	if (r < 0)
+		gpu->unsure = true;
+	completed = complete_all(gpu, "completed-first", threads, r < 0 ? NULL : err);
+	return r < 0 ? r : completed;
+}
+
+/* those before the one that failed are begun: their content goes the whole way round */
+static void undo_begin(struct gpu_checkpoint *gpu, size_t failed, struct restore_threads *threads)
+{
+	const struct gpu_places places = {gpu->manifest, NULL, 0};
+	size_t n = gpu->storage.n_begun;
+
+	/* it may be begun itself */
+	if (n <= failed && state_of(gpu, failed, threads, NULL) != GPU_STATE_LOCKED)
+		gpu->unsure = true;
+	if (n > 0 && save_all(gpu, threads, NULL) == 0)
+		(void)restore_by_storage(gpu, n, places, threads, NULL);
+}
+
+static int take_by_storage(struct gpu_checkpoint *gpu, struct restore_threads *threads,
+			   struct snap_error *err)
+{
+	for (size_t i = 0; i < gpu->manifest->n_processes; i++) {
+		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_CHECKPOINT, threads);
+		int r;
+
+		call.deadline_ns = gpu->take_deadline_ns;
+		r = begin_one(gpu, i, call, err);
+		if (r < 0) {
+			undo_begin(gpu, i, threads);
+			return r;
+		}
+	}
+	return save_all(gpu, threads, err);
+}
+
 int gpu_checkpoint_take(struct gpu_checkpoint *gpu, struct snap_error *err)
 {
 	struct restore_threads threads;
@@ -236,11 +375,8 @@ int gpu_checkpoint_take(struct gpu_checkpoint *gpu, struct snap_error *err)
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; r == 0 && i < gpu->manifest->n_processes; i++) {
-		r = take_one(gpu, i, &threads, err);
-		if (r < 0)
-			undo_take(gpu, i, &threads);
-	}
+	r = gpu->by_storage ? take_by_storage(gpu, &threads, err)
+			    : take_by_driver(gpu, &threads, err);
 	gpu->checkpointed = r == 0 && gpu->manifest->n_processes > 0;
 	return stop_threads(&threads, r, err);
 }
@@ -258,7 +394,11 @@ int gpu_checkpoint_restore(struct gpu_checkpoint *gpu, const struct gpu_pair *pa
 		gpu->unsure = true;
 		return r;
 	}
-	for (size_t i = 0; r == 0 && i < gpu->manifest->n_processes; i++) {
+	if (gpu->by_storage)
+		r = restore_by_storage(gpu, gpu->manifest->n_processes,
+				       (struct gpu_places){gpu->manifest, pairs, n_pairs}, &threads,
+				       err);
+	for (size_t i = 0; !gpu->by_storage && r == 0 && i < gpu->manifest->n_processes; i++) {
 		r = restore_one(gpu, i, pairs, n_pairs, &threads, err);
 		if (r == 0)
 			r = steps_fault(i == 0 ? "restored-first" : "restored-next", err);
@@ -301,10 +441,47 @@ static int mend_step(struct gpu_checkpoint *gpu, size_t i, struct restore_thread
 		return restore_one(gpu, i, NULL, 0, threads, err);
 	case GPU_STATE_FAILED:
 		return -EIO;
+	case GPU_STATE_CHECKPOINTING:
+	case GPU_STATE_RESTORING:
+		break;
 	}
 	return snap_fail_plain(err, SNAP_E_GPU, EPROTO,
 			       "process %d is in state %d of the CUDA driver",
 			       (int)gpu->manifest->processes[i].pid, (int)state);
+}
+
+static int fail_lost(const struct gpu_checkpoint *gpu, size_t i, struct snap_error *err)
+{
+	return snap_fail_plain(
+		err, SNAP_E_GPU, ENODATA,
+		"the device memory of process %d was on its way, and the CUDA driver "
+		"has no way back from there",
+		(int)gpu->manifest->processes[i].pid);
+}
+
+/*
+ * From wherever they are to locked, all together. Whoever has nothing saved has nothing to give
+ * back, and one that is begun waits for a handle that died with its worker.
+ */
+static int mend_by_storage(struct gpu_checkpoint *gpu, struct restore_threads *threads,
+			   uint64_t settle_ns, struct snap_error *err)
+{
+	size_t n = gpu->manifest->n_processes, n_checkpointed = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		enum gpu_state state = settled_state(gpu, i, threads, settle_ns);
+
+		if (is_begun(gpu, state) || (state == GPU_STATE_CHECKPOINTED && !gpu->content.load))
+			return fail_lost(gpu, i, err);
+		n_checkpointed += state == GPU_STATE_CHECKPOINTED;
+	}
+	if (n_checkpointed == 0)
+		return 0;
+	/* content is loaded while all are begun, and completed in one go: no other mixture lasts */
+	if (n_checkpointed < n)
+		return fail_lost(gpu, 0, err);
+	return restore_by_storage(gpu, n, (struct gpu_places){gpu->manifest, NULL, 0}, threads,
+				  err);
 }
 
 /* all are restored before one is unlocked: first all to locked, then all to running */
@@ -315,9 +492,9 @@ static int mend(struct gpu_checkpoint *gpu, struct restore_threads *threads, str
 		gpu->manifest->n_processes > 0 ? gpu->manifest->processes[0].staging_bytes : 0;
 	uint64_t settle_ns = deadline_after_ms(SETTLE_MS + device_copy_ms(bytes));
 	size_t n = gpu->manifest->n_processes;
-	int r = 0;
+	int r = gpu->by_storage ? mend_by_storage(gpu, threads, settle_ns, err) : 0;
 
-	for (size_t i = 0; r >= 0 && i < n; i++) {
+	for (size_t i = 0; !gpu->by_storage && r >= 0 && i < n; i++) {
 		if (settled_state(gpu, i, threads, settle_ns) == GPU_STATE_CHECKPOINTED)
 			r = restore_one(gpu, i, NULL, 0, threads, err);
 	}
@@ -354,12 +531,14 @@ int gpu_checkpoint_mend(struct gpu_checkpoint *gpu, struct snap_error *err)
 	struct restore_threads threads;
 	int r;
 
+	if (gpu->by_storage)
+		(void)forget_ended(gpu->manifest);
 	/* the rest of the tree may live on without one */
 	do {
 		r = run_threads(gpu, &threads, err);
 		if (r == 0)
 			r = stop_threads(&threads, mend(gpu, &threads, err), err);
-	} while (r < 0 && forget_ended(gpu->manifest) > 0);
+	} while (r < 0 && gpu->storage.n_begun == 0 && forget_ended(gpu->manifest) > 0);
 	return r;
 }
 
@@ -370,6 +549,7 @@ static void lock_and_stop(struct gpu_checkpoint *gpu)
 
 	if (run_threads(gpu, &threads, NULL) < 0)
 		return;
+	(void)complete_all(gpu, "ended-first", &threads, NULL);
 	for (size_t i = 0; i < gpu->manifest->n_processes; i++) {
 		struct gpu_call call = call_of(gpu, i, GPU_OPERATION_LOCK, &threads);
 
@@ -419,4 +599,9 @@ int gpu_checkpoint_put_away(struct gpu_checkpoint *gpu, uint64_t deadline_ns,
 		first = first < 0 ? first : r;
 	}
 	return stop_threads(&threads, first, err);
+}
+
+void gpu_checkpoint_done(struct gpu_checkpoint *gpu)
+{
+	gpu_storage_done(&gpu->storage);
 }

@@ -32,6 +32,8 @@ enum gpu_state {
 	GPU_STATE_LOCKED = 1,
 	GPU_STATE_CHECKPOINTED = 2,
 	GPU_STATE_FAILED = 3,
+	GPU_STATE_CHECKPOINTING = 4, /* CUDA 13.4: its device memory is the caller's to copy */
+	GPU_STATE_RESTORING = 5,
 };
 
 struct gpu_uuid {
@@ -44,8 +46,26 @@ struct gpu_lock_args {
 	uint64_t reserved1[7];
 };
 
+/*
+ * CustomStorage of CUDA 13.4: all device memory of a process on one GPU, mapped into the caller's;
+ * copies go by the stream
+ */
+struct gpu_storage_device {
+	uint64_t address;
+	size_t bytes;
+	void *stream;
+};
+
+/* the driver's, from the call that gives it until the operation is complete */
+struct gpu_storage_info {
+	void *handle;
+	struct gpu_storage_device *devices;
+	uint32_t n_devices;
+};
+
 struct gpu_checkpoint_args {
-	uint64_t reserved[8];
+	struct gpu_storage_info **ret_info; /* NULL: the driver copies, into the process */
+	char reserved[56];
 };
 
 /* a GPU that the process had at its checkpoint, and the one that it gets */
@@ -57,7 +77,9 @@ struct gpu_pair {
 struct gpu_restore_args {
 	struct gpu_pair *pairs; /* NULL: each GPU is the one that it was; else all are named */
 	uint32_t n_pairs;
-	char reserved[52];
+	uint32_t pad;
+	struct gpu_storage_info **ret_info; /* NULL: the driver has what it needs */
+	char reserved[40];
 };
 
 struct gpu_unlock_args {
@@ -69,9 +91,13 @@ _Static_assert(sizeof(struct gpu_checkpoint_args) == 64, "checkpoint args");
 _Static_assert(sizeof(struct gpu_pair) == 32, "GPU pair");
 _Static_assert(sizeof(struct gpu_restore_args) == 64, "restore args");
 _Static_assert(offsetof(struct gpu_restore_args, n_pairs) == 8, "restore args");
+_Static_assert(offsetof(struct gpu_restore_args, ret_info) == 16, "restore args");
+_Static_assert(sizeof(struct gpu_storage_device) == 24, "device of a storage");
+_Static_assert(sizeof(struct gpu_storage_info) == 24, "storage");
 _Static_assert(sizeof(struct gpu_unlock_args) == 64, "unlock args");
 
 #define GPU_CUDA_WITH_CHECKPOINT 12080 /* the first version with the checkpoint calls */
+#define GPU_CUDA_WITH_STORAGE	 13040 /* … with CustomStorage */
 
 #define GPU_DEVICE_ATTRIBUTE_MAJOR 75 /* CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR */
 #define GPU_DEVICE_ATTRIBUTE_MINOR 76

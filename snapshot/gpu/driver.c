@@ -31,9 +31,41 @@ static const struct vendor_symbol symbols[] = {
 	{"cuDeviceGetAttribute", AT(device_attribute)},
 };
 
+/*
+ * The first is there from CUDA 13.4 on. Of the others the form of the older version is taken: a
+ * later cuStreamGetCtx has three arguments.
+ */
+static const struct vendor_symbol storage_symbols[] = {
+	{"cuCheckpointOperationComplete", AT(storage.complete)},
+	{"cuDevicePrimaryCtxRetain", AT(storage.retain_context)},
+	{"cuCtxSetCurrent", AT(storage.use_context)},
+	{"cuStreamGetCtx", AT(storage.stream_context)},
+	{"cuStreamSynchronize", AT(storage.stream_wait)},
+	{"cuMemcpyDtoHAsync", AT(storage.copy_out)},
+	{"cuMemcpyHtoDAsync", AT(storage.copy_in)},
+	{"cuMemsetD8Async", AT(storage.fill)},
+};
+
 typedef int (*get_version_fn)(int *ret);
 typedef int (*get_proc_address_fn)(const char *symbol, void **ret, int version, uint64_t flags,
 				   int *ret_status);
+
+/* nothing, or all of it */
+static void look_up_storage(struct gpu_driver *driver, get_proc_address_fn get_proc_address)
+{
+	for (size_t i = 0; i < ARRAY_LEN(storage_symbols); i++) {
+		void *address = NULL;
+		int status, version = i == 0 ? GPU_CUDA_WITH_STORAGE : GPU_CUDA_WITH_CHECKPOINT;
+		int result =
+			get_proc_address(storage_symbols[i].name, &address, version, 0, &status);
+
+		if (result != GPU_RESULT_OK || !address) {
+			driver->storage = (struct gpu_storage_calls){.complete = NULL};
+			return;
+		}
+		vendor_library_set(driver, storage_symbols[i].offset, address);
+	}
+}
 
 static int look_up(struct gpu_driver *driver, const char *path, struct snap_error *err)
 {
@@ -66,6 +98,7 @@ static int look_up(struct gpu_driver *driver, const char *path, struct snap_erro
 					       symbols[i].name);
 		vendor_library_set(driver, symbols[i].offset, address);
 	}
+	look_up_storage(driver, get_proc_address);
 	return 0;
 }
 
@@ -86,18 +119,57 @@ int gpu_driver_open(const char *path, struct gpu_driver *ret, struct snap_error 
 	return 0;
 }
 
-/* the function pointer is all that the thread needs */
-static int run_init(void *arg)
+bool gpu_driver_has_storage(const struct gpu_driver *driver)
 {
-	int (*init)(unsigned int flags);
-
-	memcpy(&init, arg, sizeof(init));
-	return init(0);
+	return driver->storage.complete != NULL;
 }
 
-int gpu_driver_start(struct gpu_driver *driver, struct snap_error *err)
+/* all that the thread uses, and what it has made */
+struct start {
+	struct gpu_driver driver;
+	bool with_contexts;
+	const char *failed; /* the call that did not work */
+	struct gpu_contexts contexts;
+};
+
+static int retain(struct start *start, int ordinal)
 {
-	driver->init_errand = errand_start(run_init, &driver->init, sizeof(driver->init));
+	const struct gpu_driver *driver = &start->driver;
+	struct gpu_context *context = &start->contexts.items[ordinal];
+	int device, result = driver->device_get(&device, ordinal);
+
+	if (result == GPU_RESULT_OK)
+		result = driver->device_uuid(&context->uuid, device);
+	if (result == GPU_RESULT_OK)
+		result = driver->storage.retain_context(&context->context, device);
+	if (result == GPU_RESULT_OK)
+		start->contexts.n++;
+	return result;
+}
+
+static int run_start(void *arg)
+{
+	struct start *start = arg;
+	int n = 0, result;
+
+	start->failed = "cuInit";
+	result = start->driver.init(0);
+	if (result != GPU_RESULT_OK || !start->with_contexts)
+		return result;
+	start->failed = "cuDevicePrimaryCtxRetain";
+	result = start->driver.device_count(&n);
+	if (n > GPU_DEVICES_MAX)
+		result = GPU_RESULT_NOT_SUPPORTED;
+	for (int i = 0; result == GPU_RESULT_OK && i < n; i++)
+		result = retain(start, i);
+	return result;
+}
+
+int gpu_driver_start(struct gpu_driver *driver, bool with_contexts, struct snap_error *err)
+{
+	const struct start start = {.driver = *driver, .with_contexts = with_contexts};
+
+	driver->init_errand = errand_start(run_start, &start, sizeof(start));
 	if (!driver->init_errand)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot start a thread for cuInit");
 	return 0;
@@ -105,6 +177,7 @@ int gpu_driver_start(struct gpu_driver *driver, struct snap_error *err)
 
 int gpu_driver_wait(struct gpu_driver *driver, uint64_t deadline_ns, struct snap_error *err)
 {
+	const struct start *start = errand_arg(driver->init_errand);
 	char number[16];
 	int result;
 
@@ -113,9 +186,15 @@ int gpu_driver_wait(struct gpu_driver *driver, uint64_t deadline_ns, struct snap
 				       "the CUDA driver does not start (cuInit)");
 	if (result != GPU_RESULT_OK)
 		return snap_fail_plain(
-			err, SNAP_E_GPU, EIO, "the CUDA driver does not start: cuInit says %s",
+			err, SNAP_E_GPU, EIO, "the CUDA driver does not start: %s says %s",
+			start->failed,
 			gpu_driver_result_name(driver, result, number, sizeof(number)));
 	return 0;
+}
+
+const struct gpu_contexts *gpu_driver_contexts(const struct gpu_driver *driver)
+{
+	return &((const struct start *)errand_arg(driver->init_errand))->contexts;
 }
 
 const char *gpu_driver_result_name(const struct gpu_driver *driver, int result, char *buf,

@@ -62,7 +62,7 @@ static int suspend(struct gpu_driver *driver, const struct task_tree *tree, uint
 {
 	struct manifest_gpu gpu = {0};
 	struct gpu_checkpoint checkpoint = {.driver = driver, .manifest = &gpu};
-	int r = gpu_driver_start(driver, err);
+	int r = gpu_driver_start(driver, false, err);
 
 	if (r == 0)
 		r = gpu_driver_wait(driver, deadline_ns, err);

@@ -26,6 +26,12 @@ static const unsigned char *decode(const struct page_chunk *chunk, const unsigne
 	return chunk_has_sum(chunk, XXH3_128bits(bytes, chunk->bytes)) ? bytes : NULL;
 }
 
+static const char *const kind_words[] = {
+	[PAGE_SPACE_TASK] = "memory",
+	[PAGE_SPACE_SHARED] = "shared object",
+	[PAGE_SPACE_DEVICE] = "device memory",
+};
+
 int chunk_decode(const struct page_map *map, size_t i, const unsigned char *stored,
 		 unsigned char *spare, const unsigned char **ret, struct snap_error *err)
 {
@@ -38,22 +44,23 @@ int chunk_decode(const struct page_map *map, size_t i, const unsigned char *stor
 	return snap_fail_plain(err, SNAP_E_CORRUPT, EUCLEAN,
 			       "chunk %zu of %zu is damaged: byte %" PRIu64
 			       " of the file, %s of pid %d from 0x%" PRIx64,
-			       i, map->n_chunks, chunk->offset,
-			       space->kind == PAGE_SPACE_TASK ? "memory" : "shared object",
+			       i, map->n_chunks, chunk->offset, kind_words[space->kind],
 			       (int)space->pid, map->extents[chunk->first_extent].address);
 }
 
 int chunk_reader_open(int gen_fd, const struct page_map *map, struct chunk_reader *ret,
 		      struct snap_error *err)
 {
+	const char *name = page_files_data_name(map->files);
+
 	*ret = (struct chunk_reader){.map = map, .buffers = malloc((size_t)2 * PAGES_CHUNK_MAX)};
-	ret->fd = openat(gen_fd, PAGES_DATA_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
+	ret->fd = openat(gen_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
 	if (ret->fd < 0 || !ret->buffers) {
 		int r = ret->fd < 0 ? errno : ENOMEM;
 
 		chunk_reader_close(ret);
 		return snap_fail(err, r == ENOMEM ? SNAP_E_INTERNAL : SNAP_E_CORRUPT, r,
-				 "cannot open '%s'", PAGES_DATA_NAME);
+				 "cannot open '%s'", name);
 	}
 	return 0;
 }

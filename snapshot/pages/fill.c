@@ -81,16 +81,17 @@ static bool is_resident(int fd, uint64_t size)
 static int open_data(struct fill *fill, int gen_fd, struct snap_error *err)
 {
 	const int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW;
+	const char *name = page_files_data_name(fill->map->files);
 	enum fill_direct direct = fill->options->direct;
 	int direct_fd;
 
-	fill->data_fd = openat(gen_fd, PAGES_DATA_NAME, flags);
+	fill->data_fd = openat(gen_fd, name, flags);
 	if (fill->data_fd < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open " PAGES_DATA_NAME);
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open %s", name);
 	if (direct == FILL_DIRECT_OFF ||
 	    (direct == FILL_DIRECT_AUTO && is_resident(fill->data_fd, fill->map->data_bytes)))
 		return 0;
-	direct_fd = openat(gen_fd, PAGES_DATA_NAME, flags | O_DIRECT);
+	direct_fd = openat(gen_fd, name, flags | O_DIRECT);
 	if (direct_fd < 0 && direct == FILL_DIRECT_AUTO)
 		return 0;
 	if (direct_fd < 0)
@@ -150,18 +151,19 @@ static uint64_t count_bytes(const struct page_map *map)
 static int fill_all(struct fill *fill, struct snap_error *err)
 {
 	const struct fill_options *options = fill->options;
+	bool is_host = fill->map->files == PAGE_FILES_TREE;
 	uint64_t start = clock_now_ns();
 	int r = choose_reader(fill, err);
 
-	if (r == 0 && options->thp == FILL_THP_AUTO)
+	if (r == 0 && is_host && options->thp == FILL_THP_AUTO)
 		r = pages_advise_huge(fill->map, &fill->result->huge_bytes, err);
 	fill->result->advise_ns = clock_now_ns() - start;
 	if (r == 0) {
 		start = clock_now_ns();
 		fill->n_threads = count_threads(fill);
 		/* auto is writev: a ring has not been measured faster (docs/adr/0006) */
-		r = options->filler == FILL_FILLER_RING ? fill_run_ring(fill, err)
-							: fill_run_writev(fill, err);
+		r = is_host && options->filler == FILL_FILLER_RING ? fill_run_ring(fill, err)
+								   : fill_run_writev(fill, err);
 		fill->result->fill_ns = clock_now_ns() - start;
 	}
 	free(fill->filled);

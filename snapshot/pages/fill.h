@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "snapshot/pages/device.h"
 #include "snapshot/pages/map.h"
 
 #define FILL_THREADS_MAX 4U
@@ -54,6 +55,11 @@ struct fill_options {
 	enum fill_thp thp;
 	enum fill_verify verify;
 	unsigned int threads; /* 0: as many as CPUs, at most FILL_THREADS_MAX */
+	/*
+	 * Of a map of devices, which goes by writev's threads and whole chunks, without advice;
+	 * their memory holds zeros already. Else NULL
+	 */
+	const struct page_device *device;
 };
 
 /* what was chosen, for the log */

@@ -2,7 +2,7 @@
 /*
  * Each thread takes the next chunk of all and goes through it in blocks that stay in its core's
  * cache from the read over the checksum to the copy into the tree; the following blocks are read
- * meanwhile. A compressed chunk is gathered and decoded first.
+ * meanwhile. A compressed chunk is gathered and decoded first, one of a device gathered.
  *
  * Memory is written before its checksum is known: a tree whose fill fails never runs.
  */
@@ -102,9 +102,14 @@ static int begin_read(struct fill_thread *t, unsigned int slot)
 
 static int fail_damaged(struct fill_thread *t, const struct block *block)
 {
-	return snap_fail_plain(&t->err, SNAP_E_CORRUPT, EUCLEAN,
-			       PAGES_DATA_NAME " is damaged: chunk %zu of %zu", block->chunk,
+	return snap_fail_plain(&t->err, SNAP_E_CORRUPT, EUCLEAN, "%s is damaged: chunk %zu of %zu",
+			       page_files_data_name(t->shared->fill->map->files), block->chunk,
 			       t->shared->fill->map->n_chunks);
+}
+
+static bool is_of_device(const struct fill_thread *t)
+{
+	return t->shared->fill->map->files == PAGE_FILES_DEVICES;
 }
 
 /* bytes of memory, whole pages, the next ones of the chunk */
@@ -116,7 +121,8 @@ static int put(struct fill_thread *t, const struct page_chunk *chunk, const unsi
 	fill_sum_add(&t->sum, bytes, size);
 	r = page_target_put(&t->target, chunk, &t->cursor, bytes, size);
 	if (r < 0)
-		return snap_fail(&t->err, SNAP_E_RESTORE, -r, "cannot write memory of pid %d",
+		return snap_fail(&t->err, SNAP_E_RESTORE, -r, "cannot write %smemory of pid %d",
+				 is_of_device(t) ? "device " : "",
 				 (int)t->shared->fill->map->spaces[chunk->space].pid);
 	return 0;
 }
@@ -127,7 +133,8 @@ static int put_block(struct fill_thread *t, const struct page_chunk *chunk,
 	bool is_last = block->offset + block->bytes == chunk->stored_bytes;
 	unsigned char *decoded = t->buffers + DECODE_AT;
 
-	if (chunk->codec == PAGE_CODEC_NONE)
+	/* a copy to a device waits for it: fewer and larger ones */
+	if (chunk->codec == PAGE_CODEC_NONE && !is_of_device(t))
 		return put(t, chunk, bytes, block->bytes);
 	if (!is_last || block->offset > 0) {
 		memcpy(t->buffers + GATHER_AT + block->offset, bytes, block->bytes);
@@ -135,6 +142,8 @@ static int put_block(struct fill_thread *t, const struct page_chunk *chunk,
 	}
 	if (!is_last)
 		return 0;
+	if (chunk->codec == PAGE_CODEC_NONE)
+		return put(t, chunk, bytes, chunk->bytes);
 	if (codec_decompress(chunk->codec, decoded, chunk->bytes, bytes, chunk->stored_bytes) < 0)
 		return fail_damaged(t, block);
 	return put(t, chunk, decoded, chunk->bytes);
@@ -148,12 +157,13 @@ static int finish_block(struct fill_thread *t, unsigned int slot)
 	int r = t->reader.type->finish(&t->reader, slot);
 
 	if (r >= 0 && block->offset == 0 && block->chunk == fill->map->n_chunks / 2) {
-		r = steps_fault("fill-half", &t->err);
+		r = steps_fault(is_of_device(t) ? "device-fill-half" : "fill-half", &t->err);
 		if (r < 0)
 			return r;
 	}
 	if (r < 0)
-		return snap_fail(&t->err, SNAP_E_CORRUPT, -r, "cannot read " PAGES_DATA_NAME);
+		return snap_fail(&t->err, SNAP_E_CORRUPT, -r, "cannot read %s",
+				 page_files_data_name(fill->map->files));
 	if (block->offset == 0) {
 		t->cursor = (struct page_cursor){0};
 		fill_sum_begin(fill, &t->sum);
@@ -194,7 +204,7 @@ static void *run_thread(void *arg)
 				     .depth = fill->result->direct ? DEPTH_DIRECT : DEPTH_CACHED};
 	for (unsigned int i = 0; i < READER_DEPTH_MAX; i++)
 		t->reader.slots[i].buf = t->buffers + (size_t)i * READER_BLOCK_BYTES;
-	page_target_init(&t->target, fill->map);
+	page_target_init(&t->target, fill->map, fill->options->device);
 	r = fill->reader->open(&t->reader);
 	if (r < 0)
 		r = snap_fail(&t->err, SNAP_E_RESTORE, -r, "cannot start a reader");

@@ -6,6 +6,26 @@
 
 #define ROOM_FIRST 64U
 
+static const char *const map_names[PAGE_FILES_MAX_] = {
+	[PAGE_FILES_TREE] = PAGES_MAP_NAME,
+	[PAGE_FILES_DEVICES] = DEVICE_MAP_NAME,
+};
+
+static const char *const data_names[PAGE_FILES_MAX_] = {
+	[PAGE_FILES_TREE] = PAGES_DATA_NAME,
+	[PAGE_FILES_DEVICES] = DEVICE_DATA_NAME,
+};
+
+const char *page_files_map_name(enum page_files files)
+{
+	return map_names[files];
+}
+
+const char *page_files_data_name(enum page_files files)
+{
+	return data_names[files];
+}
+
 void page_map_done(struct page_map *map)
 {
 	free(map->spaces);

@@ -18,8 +18,10 @@
 
 #include "common/error.h"
 
-#define PAGES_MAP_NAME	"pages.map"
-#define PAGES_DATA_NAME "pages.dat"
+#define PAGES_MAP_NAME	 "pages.map"
+#define PAGES_DATA_NAME	 "pages.dat"
+#define DEVICE_MAP_NAME	 "device.map"
+#define DEVICE_DATA_NAME "device.dat"
 
 #define PAGE_MAP_VERSION     1U
 #define PAGE_BYTES	     4096U
@@ -29,6 +31,7 @@
 #define PAGE_MAP_CHUNKS_MAX  (1U << 22)
 #define PAGE_MAP_EXTENTS_MAX (1U << 24)
 #define PAGE_MAP_REGIONS_MAX (1U << 20)
+#define PAGE_MAP_DEVICES_MAX 64 /* GPUs */
 #define PAGE_REGION_NAME_MAX 64U
 
 /* first address beyond user space: x86-64 with four levels of page tables, what the kernel hands
@@ -43,22 +46,31 @@ static inline uint64_t page_round_up(uint64_t bytes)
 	return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 }
 
+/* two pairs of files in one format, by what they hold */
+enum page_files {
+	PAGE_FILES_TREE,    /* pages.map, pages.dat: host memory, TASK and SHARED */
+	PAGE_FILES_DEVICES, /* device.map, device.dat: DEVICE spaces and no other */
+	PAGE_FILES_MAX_,
+};
+
 enum page_space_kind {
 	PAGE_SPACE_TASK = 1,   /* private memory of process pid; extents are addresses */
 	PAGE_SPACE_SHARED = 2, /* an object of shared memory; extents are offsets in it */
+	PAGE_SPACE_DEVICE = 3, /* memory of a process on one GPU; extents are offsets in it */
 };
 
 /* 48 bytes on disk; TASK: start, end and object_bytes are 0, fd is 0 or -1 */
 struct page_space {
 	uint32_t kind; /* enum page_space_kind */
 	int32_t pid;   /* SHARED: a process that has the object mapped or open */
-	int32_t fd;    /* SHARED: its descriptor of the object, -1: reach it through the mapping */
+	int32_t fd;    /* SHARED: its descriptor of the object, -1: reach it through the mapping;
+			  DEVICE: number of the GPU in the manifest */
 	uint32_t first_chunk;
 	uint32_t n_chunks;
 	uint32_t pad;
 	uint64_t start; /* SHARED: a mapping of the object in pid, 0 (and end 0): none */
 	uint64_t end;
-	uint64_t object_bytes; /* SHARED: its size */
+	uint64_t object_bytes; /* SHARED, DEVICE: its size */
 };
 
 enum page_codec {
@@ -130,6 +142,7 @@ struct page_region {
 };
 
 struct page_map {
+	enum page_files files;
 	struct page_space *spaces;
 	size_t n_spaces;
 	struct page_chunk *chunks;
@@ -138,13 +151,16 @@ struct page_map {
 	size_t n_extents;
 	struct page_region *regions;
 	size_t n_regions;
-	uint64_t data_bytes; /* size of pages.dat */
+	uint64_t data_bytes; /* size of the data file */
 	/* entries that there is memory for; page_map_add_*() alone */
 	size_t spaces_room;
 	size_t chunks_room;
 	size_t extents_room;
 	size_t regions_room;
 };
+
+const char *page_files_map_name(enum page_files files);
+const char *page_files_data_name(enum page_files files);
 
 void page_map_done(struct page_map *map); /* idempotent; frees the four tables */
 
@@ -162,17 +178,18 @@ int page_map_check(const struct page_map *map, struct snap_error *err);
 int page_map_format(const struct page_map *map, void **ret_data, size_t *ret_size,
 		    struct snap_error *err);
 
-/* the same, as pages.map (0600) below gen_fd, synced and complete */
+/* the same, as the map's file (0600) below gen_fd, synced and complete */
 int page_map_save(int gen_fd, const struct page_map *map, struct snap_error *err);
 
-/* read, bound, check; the size of pages.dat is compared too. SNAP_E_CORRUPT, SNAP_E_INCOMPATIBLE
- * for another version */
-int page_map_load(int gen_fd, struct page_map *ret, struct snap_error *err);
+/* read, bound, check; the size of the data file is compared too. SNAP_E_CORRUPT,
+ * SNAP_E_INCOMPATIBLE for another version */
+int page_map_load(int gen_fd, enum page_files files, struct page_map *ret, struct snap_error *err);
 
-/* the same from files that are open already, wherever they lie; both stay open */
+/* the same from pages.map and pages.dat that are open already, wherever they lie; both stay open */
 int page_map_load_from(int map_fd, int data_fd, struct page_map *ret, struct snap_error *err);
 
-/* the same from memory, without the look at pages.dat: what the fuzz target calls */
-int page_map_parse(const void *data, size_t size, struct page_map *ret, struct snap_error *err);
+/* the same from memory, without the look at the data: what the fuzz target calls */
+int page_map_parse(const void *data, size_t size, enum page_files files, struct page_map *ret,
+		   struct snap_error *err);
 
 #endif

@@ -20,8 +20,8 @@
 #define KEPT_BITS   (2U * PAGE_KEPT_UNREACHABLE - 1)
 #define PROT_BITS   ((uint32_t)(PROT_READ | PROT_WRITE | PROT_EXEC))
 
-#define REFUSE(err, ...) \
-	snap_fail_plain((err), SNAP_E_CORRUPT, EBADMSG, PAGES_MAP_NAME ": " __VA_ARGS__)
+/* page_map_check() puts the file's name in front */
+#define REFUSE(err, ...) snap_fail_plain((err), SNAP_E_CORRUPT, EBADMSG, __VA_ARGS__)
 
 /* what is next in the tables, and where the last extent of the space ended */
 struct walk {
@@ -81,6 +81,27 @@ static int check_shared(const struct page_space *space, size_t i, struct snap_er
 	return 0;
 }
 
+/* one index is one GPU, of whichever process: nothing else of the host's is named */
+static int check_device(const struct page_space *space, size_t i, struct snap_error *err)
+{
+	if (space->fd < 0 || space->fd >= PAGE_MAP_DEVICES_MAX)
+		return REFUSE(err, "space %zu: GPU %d is not within 0 and %d", i, space->fd,
+			      PAGE_MAP_DEVICES_MAX - 1);
+	if (space->start || space->end)
+		return REFUSE(err, "space %zu: device memory with a mapping", i);
+	if (space->object_bytes == 0 || space->object_bytes > PAGE_MAP_OBJECT_MAX)
+		return REFUSE(err,
+			      "space %zu: %" PRIu64 " bytes of device memory, not within 1 and "
+			      "%" PRIu64,
+			      i, space->object_bytes, PAGE_MAP_OBJECT_MAX);
+	return 0;
+}
+
+static bool is_for(enum page_files files, uint32_t kind)
+{
+	return (kind == PAGE_SPACE_DEVICE) == (files == PAGE_FILES_DEVICES);
+}
+
 static int check_space(const struct walk *walk, size_t i, struct snap_error *err)
 {
 	const struct page_space *space = &walk->map->spaces[i];
@@ -96,10 +117,14 @@ static int check_space(const struct walk *walk, size_t i, struct snap_error *err
 	if (space->n_chunks > walk->map->n_chunks - walk->chunk)
 		return REFUSE(err, "space %zu: %u chunks, the table has %zu left", i,
 			      space->n_chunks, walk->map->n_chunks - walk->chunk);
+	if (space->kind < PAGE_SPACE_TASK || space->kind > PAGE_SPACE_DEVICE)
+		return REFUSE(err, "space %zu: unknown kind %u", i, space->kind);
+	if (!is_for(walk->map->files, space->kind))
+		return REFUSE(err, "space %zu: kind %u does not belong here", i, space->kind);
 	if (space->kind == PAGE_SPACE_SHARED)
 		return check_shared(space, i, err);
-	if (space->kind != PAGE_SPACE_TASK)
-		return REFUSE(err, "space %zu: unknown kind %u", i, space->kind);
+	if (space->kind == PAGE_SPACE_DEVICE)
+		return check_device(space, i, err);
 	if (space->fd < -1 || space->fd > 0 || space->start || space->end || space->object_bytes)
 		return REFUSE(err, "space %zu: a process with fields of a shared object", i);
 	return 0;
@@ -210,29 +235,43 @@ static int check_tables(const struct page_map *map, struct snap_error *err)
 	return 0;
 }
 
-static int compare_pids(const void *a, const void *b)
-{
-	int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+/* what is filled once: private memory of a process (gpu -1), or its memory on one GPU */
+struct owner {
+	int32_t pid;
+	int32_t gpu;
+};
 
-	return (x > y) - (x < y);
+static int compare_owners(const void *a, const void *b)
+{
+	const struct owner *x = a, *y = b;
+
+	if (x->pid != y->pid)
+		return x->pid < y->pid ? -1 : 1;
+	return (x->gpu > y->gpu) - (x->gpu < y->gpu);
 }
 
 /* two tables for one address space would fill it twice */
-static int check_pids(const struct page_map *map, struct snap_error *err)
+static int check_owners(const struct page_map *map, struct snap_error *err)
 {
-	snap_cleanup_free int32_t *pids = malloc((map->n_spaces + 1) * sizeof(*pids));
+	snap_cleanup_free struct owner *owners = malloc((map->n_spaces + 1) * sizeof(*owners));
 	size_t n = 0;
 
-	if (!pids)
-		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot check %s", PAGES_MAP_NAME);
+	if (!owners)
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	for (size_t i = 0; i < map->n_spaces; i++) {
-		if (map->spaces[i].kind == PAGE_SPACE_TASK)
-			pids[n++] = map->spaces[i].pid;
+		const struct page_space *space = &map->spaces[i];
+
+		if (space->kind != PAGE_SPACE_SHARED)
+			owners[n++] = (struct owner){
+				space->pid, space->kind == PAGE_SPACE_DEVICE ? space->fd : -1};
 	}
-	qsort(pids, n, sizeof(*pids), compare_pids);
+	qsort(owners, n, sizeof(*owners), compare_owners);
 	for (size_t i = 1; i < n; i++) {
-		if (pids[i] == pids[i - 1])
-			return REFUSE(err, "pid %d has two spaces", pids[i]);
+		if (compare_owners(&owners[i], &owners[i - 1]) != 0)
+			continue;
+		if (owners[i].gpu < 0)
+			return REFUSE(err, "pid %d has two spaces", owners[i].pid);
+		return REFUSE(err, "pid %d has two spaces on GPU %d", owners[i].pid, owners[i].gpu);
 	}
 	return 0;
 }
@@ -264,7 +303,7 @@ static int check_places(const struct page_map *map, struct snap_error *err)
 	bool is_sorted = true;
 
 	if (!places)
-		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot check %s", PAGES_MAP_NAME);
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "out of memory");
 	for (size_t i = 0; i < map->n_chunks; i++) {
 		places[i] = (struct place){map->chunks[i].offset, i};
 		is_sorted = is_sorted && (i == 0 || places[i - 1].offset <= places[i].offset);
@@ -337,10 +376,12 @@ int page_map_check(const struct page_map *map, struct snap_error *err)
 	if (r == 0)
 		r = check_tables(map, err);
 	if (r == 0)
-		r = check_pids(map, err);
+		r = check_owners(map, err);
 	if (r == 0)
 		r = check_places(map, err);
 	for (size_t i = 0; r == 0 && i < map->n_regions; i++)
 		r = check_region(&map->regions[i], i, err);
+	if (r < 0)
+		snap_error_prefix(err, "%s", page_files_map_name(map->files));
 	return r;
 }

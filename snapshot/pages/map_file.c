@@ -40,8 +40,15 @@ _Static_assert(sizeof(struct page_chunk) == CHUNK_BYTES, "no padding in a chunk"
 _Static_assert(sizeof(struct page_extent) == EXTENT_BYTES, "no padding in an extent");
 _Static_assert(sizeof(struct page_region) == REGION_BYTES, "no padding in a region");
 
-#define REFUSE(err, ...) \
-	snap_fail_plain((err), SNAP_E_CORRUPT, EBADMSG, PAGES_MAP_NAME ": " __VA_ARGS__)
+#define REFUSE(err, files, ...)                   \
+	refuse((err), page_files_map_name(files), \
+	       snap_fail_plain((err), SNAP_E_CORRUPT, EBADMSG, __VA_ARGS__))
+
+static int refuse(struct snap_error *err, const char *name, int r)
+{
+	snap_error_prefix(err, "%s", name);
+	return r;
+}
 
 static void put16(uint8_t **at, uint16_t value)
 {
@@ -275,8 +282,7 @@ static int map_checksum(const uint8_t *data, size_t size, XXH128_hash_t *ret,
 	const size_t behind = CHECKSUM_AT + CHECKSUM_BYTES;
 
 	if (!state || XXH3_128bits_reset(state) != XXH_OK)
-		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot digest '%s'",
-				 PAGES_MAP_NAME);
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot digest a page map");
 	(void)XXH3_128bits_update(state, data, CHECKSUM_AT);
 	(void)XXH3_128bits_update(state, zeros, sizeof(zeros));
 	(void)XXH3_128bits_update(state, data + behind, size - behind);
@@ -319,7 +325,8 @@ int page_map_format(const struct page_map *map, void **ret_data, size_t *ret_siz
 	size = file_bytes(map);
 	data = malloc(size);
 	if (!data)
-		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write '%s'", PAGES_MAP_NAME);
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot write '%s'",
+				 page_files_map_name(map->files));
 	at = data;
 	put_header(&at, &header);
 	for (size_t i = 0; i < map->n_spaces; i++)
@@ -341,30 +348,32 @@ int page_map_format(const struct page_map *map, void **ret_data, size_t *ret_siz
 	return 0;
 }
 
-static int check_header(const struct header *header, struct snap_error *err)
+static int check_header(const struct header *header, enum page_files files, struct snap_error *err)
 {
 	if (header->version != PAGE_MAP_VERSION)
 		return snap_fail_plain(err, SNAP_E_INCOMPATIBLE, EPROTONOSUPPORT,
-				       "%s has version %u, this snapinit reads %u", PAGES_MAP_NAME,
-				       header->version, PAGE_MAP_VERSION);
+				       "%s has version %u, this snapinit reads %u",
+				       page_files_map_name(files), header->version,
+				       PAGE_MAP_VERSION);
 	if (header->header_bytes != HEADER_BYTES)
-		return REFUSE(err, "header of %u bytes, not %u", header->header_bytes,
+		return REFUSE(err, files, "header of %u bytes, not %u", header->header_bytes,
 			      HEADER_BYTES);
 	if (header->page_bytes != PAGE_BYTES)
-		return REFUSE(err, "pages of %u bytes, not %u", header->page_bytes, PAGE_BYTES);
+		return REFUSE(err, files, "pages of %u bytes, not %u", header->page_bytes,
+			      PAGE_BYTES);
 	if (header->pad != 0)
-		return REFUSE(err, "pad of the header is not zero");
+		return REFUSE(err, files, "pad of the header is not zero");
 	if (header->n_spaces > PAGE_MAP_SPACES_MAX)
-		return REFUSE(err, "%u spaces, %u are allowed", header->n_spaces,
+		return REFUSE(err, files, "%u spaces, %u are allowed", header->n_spaces,
 			      PAGE_MAP_SPACES_MAX);
 	if (header->n_chunks > PAGE_MAP_CHUNKS_MAX)
-		return REFUSE(err, "%u chunks, %u are allowed", header->n_chunks,
+		return REFUSE(err, files, "%u chunks, %u are allowed", header->n_chunks,
 			      PAGE_MAP_CHUNKS_MAX);
 	if (header->n_extents > PAGE_MAP_EXTENTS_MAX)
-		return REFUSE(err, "%u extents, %u are allowed", header->n_extents,
+		return REFUSE(err, files, "%u extents, %u are allowed", header->n_extents,
 			      PAGE_MAP_EXTENTS_MAX);
 	if (header->n_regions > PAGE_MAP_REGIONS_MAX)
-		return REFUSE(err, "%u regions, %u are allowed", header->n_regions,
+		return REFUSE(err, files, "%u regions, %u are allowed", header->n_regions,
 			      PAGE_MAP_REGIONS_MAX);
 	return 0;
 }
@@ -395,22 +404,23 @@ static int get_tables(const uint8_t *at, struct page_map *map)
 }
 
 /* counts into *ret, no tables yet; n bytes at `at` of a file of size bytes are there */
-static int parse_header(const uint8_t *at, size_t n, size_t size, struct page_map *ret,
-			XXH128_hash_t *ret_checksum, struct snap_error *err)
+static int parse_header(const uint8_t *at, size_t n, size_t size, enum page_files files,
+			struct page_map *ret, XXH128_hash_t *ret_checksum, struct snap_error *err)
 {
 	struct header header;
 	int r;
 
 	if (n < HEADER_BYTES)
-		return REFUSE(err, "%zu bytes are no header", n);
+		return REFUSE(err, files, "%zu bytes are no header", n);
 	if (memcmp(at, MAGIC, MAGIC_BYTES) != 0)
-		return REFUSE(err, "no page map, the magic is missing");
+		return REFUSE(err, files, "no page map, the magic is missing");
 	at += MAGIC_BYTES;
 	get_header(&at, &header);
-	r = check_header(&header, err);
+	r = check_header(&header, files, err);
 	if (r < 0)
 		return r;
 	*ret = (struct page_map){
+		.files = files,
 		.n_spaces = header.n_spaces,
 		.n_chunks = header.n_chunks,
 		.n_extents = header.n_extents,
@@ -418,16 +428,17 @@ static int parse_header(const uint8_t *at, size_t n, size_t size, struct page_ma
 		.data_bytes = header.data_bytes,
 	};
 	if (size != file_bytes(ret))
-		return REFUSE(err, "%zu bytes, its tables need %zu", size, file_bytes(ret));
+		return REFUSE(err, files, "%zu bytes, its tables need %zu", size, file_bytes(ret));
 	*ret_checksum = header.checksum;
 	return 0;
 }
 
-int page_map_parse(const void *data, size_t size, struct page_map *ret, struct snap_error *err)
+int page_map_parse(const void *data, size_t size, enum page_files files, struct page_map *ret,
+		   struct snap_error *err)
 {
 	XXH128_hash_t checksum, wanted;
 	struct page_map map;
-	int r = parse_header(data, size, size, &map, &wanted, err);
+	int r = parse_header(data, size, size, files, &map, &wanted, err);
 
 	if (r < 0)
 		return r;
@@ -435,11 +446,12 @@ int page_map_parse(const void *data, size_t size, struct page_map *ret, struct s
 	if (r < 0)
 		return r;
 	if (!XXH128_isEqual(checksum, wanted))
-		return REFUSE(err, "its checksum differs");
+		return REFUSE(err, files, "its checksum differs");
 
 	r = get_tables((const uint8_t *)data + HEADER_BYTES, &map);
 	if (r < 0)
-		(void)snap_fail(err, SNAP_E_INTERNAL, -r, "cannot read '%s'", PAGES_MAP_NAME);
+		(void)snap_fail(err, SNAP_E_INTERNAL, -r, "cannot read '%s'",
+				page_files_map_name(files));
 	else
 		r = page_map_check(&map, err);
 	if (r < 0) {
@@ -459,11 +471,13 @@ int page_map_save(int gen_fd, const struct page_map *map, struct snap_error *err
 	r = page_map_format(map, &data, &size, err);
 	if (r < 0)
 		return r;
-	return io_replace_file(gen_fd, PAGES_MAP_NAME, data, size, 0600, err);
+	return io_replace_file(gen_fd, page_files_map_name(map->files), data, size, 0600, err);
 }
 
-static int read_map(int fd, uint8_t **ret_data, size_t *ret_size, struct snap_error *err)
+static int read_map(int fd, enum page_files files, uint8_t **ret_data, size_t *ret_size,
+		    struct snap_error *err)
 {
+	const char *name = page_files_map_name(files);
 	snap_cleanup_free uint8_t *data = NULL;
 	uint8_t head[HEADER_BYTES];
 	XXH128_hash_t checksum;
@@ -474,44 +488,47 @@ static int read_map(int fd, uint8_t **ret_data, size_t *ret_size, struct snap_er
 	int r;
 
 	if (fstat(fd, &st) < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot read '%s'", PAGES_MAP_NAME);
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot read '%s'", name);
 	if (!S_ISREG(st.st_mode))
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG, "'%s' is no regular file",
-				       PAGES_MAP_NAME);
+				       name);
 	if (st.st_size < 0 || (uint64_t)st.st_size > FILE_BYTES_MAX)
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EFBIG, "'%s' is larger than %zu bytes",
-				       PAGES_MAP_NAME, FILE_BYTES_MAX);
+				       name, FILE_BYTES_MAX);
 	size = (size_t)st.st_size;
 	/* the header first: what makes no sense is not worth the memory */
 	n = io_pread_full(fd, head, sizeof(head), 0);
-	r = n < 0 ? 0 : parse_header(head, (size_t)n, size, &counts, &checksum, err);
+	r = n < 0 ? 0 : parse_header(head, (size_t)n, size, files, &counts, &checksum, err);
 	if (r < 0)
 		return r;
 	data = malloc(size + 1);
 	if (!data)
-		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot read '%s'", PAGES_MAP_NAME);
+		return snap_fail(err, SNAP_E_INTERNAL, ENOMEM, "cannot read '%s'", name);
 	n = n < 0 ? n : io_pread_full(fd, data, size, 0);
 	if (n < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, (int)-n, "cannot read '%s'", PAGES_MAP_NAME);
+		return snap_fail(err, SNAP_E_CORRUPT, (int)-n, "cannot read '%s'", name);
 	*ret_size = (size_t)n;
 	*ret_data = TAKE_PTR(data);
 	return 0;
 }
 
-static int check_data_file(const struct stat *st, uint64_t data_bytes, struct snap_error *err)
+static int check_data_file(const struct stat *st, const struct page_map *map,
+			   struct snap_error *err)
 {
+	const char *name = page_files_data_name(map->files);
+
 	if (!S_ISREG(st->st_mode))
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG, "'%s' is no regular file",
-				       PAGES_DATA_NAME);
-	if (st->st_size < 0 || (uint64_t)st->st_size != data_bytes)
+				       name);
+	if (st->st_size < 0 || (uint64_t)st->st_size != map->data_bytes)
 		return snap_fail_plain(err, SNAP_E_CORRUPT, EBADMSG,
-				       "'%s' has %" PRId64 " bytes, %s says %" PRIu64,
-				       PAGES_DATA_NAME, (int64_t)st->st_size, PAGES_MAP_NAME,
-				       data_bytes);
+				       "'%s' has %" PRId64 " bytes, %s says %" PRIu64, name,
+				       (int64_t)st->st_size, page_files_map_name(map->files),
+				       map->data_bytes);
 	return 0;
 }
 
-static int load(int map_fd, const struct stat *data_st, struct page_map *ret,
+static int load(int map_fd, const struct stat *data_st, enum page_files files, struct page_map *ret,
 		struct snap_error *err)
 {
 	snap_cleanup_free uint8_t *data = NULL;
@@ -519,13 +536,13 @@ static int load(int map_fd, const struct stat *data_st, struct page_map *ret,
 	size_t size;
 	int r;
 
-	r = read_map(map_fd, &data, &size, err);
+	r = read_map(map_fd, files, &data, &size, err);
 	if (r < 0)
 		return r;
-	r = page_map_parse(data, size, &map, err);
+	r = page_map_parse(data, size, files, &map, err);
 	if (r < 0)
 		return r;
-	r = check_data_file(data_st, map.data_bytes, err);
+	r = check_data_file(data_st, &map, err);
 	if (r < 0) {
 		page_map_done(&map);
 		return r;
@@ -534,18 +551,20 @@ static int load(int map_fd, const struct stat *data_st, struct page_map *ret,
 	return 0;
 }
 
-int page_map_load(int gen_fd, struct page_map *ret, struct snap_error *err)
+int page_map_load(int gen_fd, enum page_files files, struct page_map *ret, struct snap_error *err)
 {
+	const char *map_name = page_files_map_name(files);
+	const char *data_name = page_files_data_name(files);
 	/* O_NONBLOCK: a FIFO in its place must not hold up the wake */
-	snap_cleanup_close int fd = openat(
-		gen_fd, PAGES_MAP_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	snap_cleanup_close int fd =
+		openat(gen_fd, map_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
 
 	if (fd < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s'", PAGES_MAP_NAME);
-	if (fstatat(gen_fd, PAGES_DATA_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s'", PAGES_DATA_NAME);
-	return load(fd, &st, ret, err);
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s'", map_name);
+	if (fstatat(gen_fd, data_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot open '%s'", data_name);
+	return load(fd, &st, files, ret, err);
 }
 
 int page_map_load_from(int map_fd, int data_fd, struct page_map *ret, struct snap_error *err)
@@ -554,5 +573,5 @@ int page_map_load_from(int map_fd, int data_fd, struct page_map *ret, struct sna
 
 	if (fstat(data_fd, &st) < 0)
 		return snap_fail(err, SNAP_E_CORRUPT, errno, "cannot read '%s'", PAGES_DATA_NAME);
-	return load(map_fd, &st, ret, err);
+	return load(map_fd, &st, PAGE_FILES_TREE, ret, err);
 }

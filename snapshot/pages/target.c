@@ -14,9 +14,10 @@
 
 #define EXTENTS_AT_ONCE 512U /* of UIO_MAXIOV 1024 */
 
-void page_target_init(struct page_target *target, const struct page_map *map)
+void page_target_init(struct page_target *target, const struct page_map *map,
+		      const struct page_device *device)
 {
-	*target = (struct page_target){.map = map, .fd = FD_NONE};
+	*target = (struct page_target){.map = map, .device = device, .fd = FD_NONE};
 }
 
 void page_target_done(struct page_target *target)
@@ -37,7 +38,7 @@ static int open_space(struct page_target *target, uint32_t index)
 /* an object's last page is written up to its size: writing beyond would make it grow */
 static uint64_t object_end(const struct page_space *space)
 {
-	return space->kind == PAGE_SPACE_SHARED ? space->object_bytes : UINT64_MAX;
+	return space->kind == PAGE_SPACE_TASK ? UINT64_MAX : space->object_bytes;
 }
 
 /* the stretches of the chunk from *cursor on that size bytes fill, EXTENTS_AT_ONCE at most */
@@ -65,15 +66,20 @@ static size_t next_stretches(const struct page_map *map, const struct page_chunk
 static int put_by_fd(struct page_target *target, uint32_t space, const struct iovec *to, size_t n,
 		     const unsigned char *bytes)
 {
-	uint64_t limit = object_end(&target->map->spaces[space]);
-	int r = open_space(target, space);
+	const struct page_space *to_space = &target->map->spaces[space];
+	const struct page_device *device = target->device;
+	bool is_device = to_space->kind == PAGE_SPACE_DEVICE;
+	uint64_t limit = object_end(to_space);
+	int r = !is_device ? open_space(target, space) : device ? 0 : -ENODEV;
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		uint64_t at = (uintptr_t)to[i].iov_base, end = at + to[i].iov_len;
 
 		if (end > limit)
 			end = limit;
-		if (at < end)
+		if (at < end && is_device)
+			r = device->write(device->arg, to_space, at, bytes, end - at);
+		else if (at < end)
 			r = io_pwrite_full(target->fd, bytes, end - at, at);
 		bytes += to[i].iov_len;
 	}
@@ -104,7 +110,7 @@ int page_target_put(struct page_target *target, const struct page_chunk *chunk,
 		    struct page_cursor *cursor, const unsigned char *bytes, size_t size)
 {
 	const struct page_space *space = &target->map->spaces[chunk->space];
-	bool by_fd = space->kind == PAGE_SPACE_SHARED || (chunk->flags & PAGE_CHUNK_READ_ONLY);
+	bool by_fd = space->kind != PAGE_SPACE_TASK || (chunk->flags & PAGE_CHUNK_READ_ONLY);
 
 	while (size > 0) {
 		struct iovec to[EXTENTS_AT_ONCE];

@@ -3,22 +3,26 @@
 #define SNAP_SNAPSHOT_PAGES_TARGET_H
 
 /*
- * Where pages go: the memory of a stopped process or an object of shared memory. One target serves
- * one thread and keeps the last space open.
+ * Where pages go: the memory of a stopped process, an object of shared memory or a device. One
+ * target serves one thread and keeps the last space open.
  */
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "snapshot/pages/device.h"
 #include "snapshot/pages/map.h"
 
 struct page_target {
 	const struct page_map *map;
+	const struct page_device *device;
 	int fd; /* of space: /proc/PID/mem, or the object; FD_NONE: none yet */
 	uint32_t space;
 };
 
-void page_target_init(struct page_target *target, const struct page_map *map);
+/* device: for DEVICE spaces, NULL where there are none */
+void page_target_init(struct page_target *target, const struct page_map *map,
+		      const struct page_device *device);
 void page_target_done(struct page_target *target); /* idempotent */
 
 /* how far a chunk is put; start with {0} */

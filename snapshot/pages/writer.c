@@ -60,6 +60,11 @@ struct writer {
 	struct writer_thread threads[PAGES_THREADS_MAX];
 };
 
+static const char *data_name(const struct writer *w)
+{
+	return page_files_data_name(w->plan->map.files);
+}
+
 static int open_source(struct writer_thread *t, const struct pages_unit *unit)
 {
 	if (t->source_fd >= 0 && t->source_space == unit->space)
@@ -110,10 +115,32 @@ static int read_task(struct writer_thread *t, const struct pages_unit *unit, pid
 	return read_by_fd(t, unit); /* a page of it is not for process_vm_readv */
 }
 
+/* as an object: its last page may be cut short */
+static int read_device(struct writer_thread *t, const struct pages_unit *unit,
+		       const struct page_space *space)
+{
+	const struct pages_piece *pieces = &t->writer->units.pieces[unit->first_piece];
+	const struct page_device *device = t->writer->options->device;
+	unsigned char *to = t->buf;
+	int r = device ? 0 : -ENODEV;
+
+	for (uint32_t i = 0; r == 0 && i < unit->n_pieces; i++) {
+		uint64_t left = space->object_bytes - pieces[i].address;
+		size_t bytes = left < pieces[i].bytes ? (size_t)left : pieces[i].bytes;
+
+		r = device->read(device->arg, space, pieces[i].address, to, bytes);
+		memset(to + bytes, 0, pieces[i].bytes - bytes);
+		to += pieces[i].bytes;
+	}
+	return r;
+}
+
 static int read_unit(struct writer_thread *t, const struct pages_unit *unit)
 {
 	const struct page_space *space = &t->writer->plan->map.spaces[unit->space];
 
+	if (space->kind == PAGE_SPACE_DEVICE)
+		return read_device(t, unit, space);
 	if (space->kind == PAGE_SPACE_TASK && !(unit->flags & PAGES_RUN_UNREADABLE))
 		return read_task(t, unit, space->pid);
 	return read_by_fd(t, unit);
@@ -277,7 +304,8 @@ static int write_unit(struct writer_thread *t, size_t i)
 	int r = read_unit(t, unit);
 
 	if (r < 0)
-		return snap_fail(&t->err, SNAP_E_DUMP, -r, "cannot read memory of pid %d",
+		return snap_fail(&t->err, SNAP_E_DUMP, -r, "cannot read %smemory of pid %d",
+				 w->options->device ? "device " : "",
 				 (int)w->plan->map.spaces[unit->space].pid);
 	*out = (struct written){.thread = t->index, .first_extent = t->found.n_extents};
 	bytes = leave_zeros_out(t, unit);
@@ -295,7 +323,7 @@ static int write_unit(struct writer_thread *t, size_t i)
 		.flags = chunk_flags(w, unit, (size_t)bytes),
 	};
 	r = store_chunk(t, &out->chunk);
-	return r < 0 ? io_fail_write(&t->err, SNAP_E_DUMP, -r, PAGES_DATA_NAME) : 0;
+	return r < 0 ? io_fail_write(&t->err, SNAP_E_DUMP, -r, data_name(w)) : 0;
 }
 
 static void *run_thread(void *arg)
@@ -309,8 +337,9 @@ static void *run_thread(void *arg)
 		if (i >= w->units.n)
 			break;
 		if (i == w->units.n / 2)
-			t->result = steps_fault("pages-half", &t->err);
-		if (steps_stopped())
+			t->result = steps_fault(w->options->device ? "device-half" : "pages-half",
+						&t->err);
+		if (steps_stopped() && !w->options->device)
 			t->result = snap_fail_plain(&t->err, SNAP_E_STOPPED, ECANCELED,
 						    "asked to stop");
 		if (t->result == 0)
@@ -399,13 +428,27 @@ static int collect_chunks(struct writer *w, struct snap_error *err)
 
 static int open_data(struct writer *w, int gen_fd, struct snap_error *err)
 {
-	const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+	const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+	const int made = w->options->is_reserved ? 0 : O_CREAT | O_EXCL;
 
 	/* the engine stands still for a copy into the page cache, not for a disk */
-	w->data_fd = openat(gen_fd, PAGES_DATA_NAME, flags, 0600);
+	w->data_fd = openat(gen_fd, data_name(w), flags | made, 0600);
 	if (w->data_fd < 0)
-		return io_fail_write(err, SNAP_E_DUMP, errno, PAGES_DATA_NAME);
+		return io_fail_write(err, SNAP_E_DUMP, errno, data_name(w));
 	return 0;
+}
+
+int pages_reserve(int gen_fd, enum page_files files, uint64_t bytes, struct snap_error *err)
+{
+	const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+	const char *name = page_files_data_name(files);
+	snap_cleanup_close int fd = openat(gen_fd, name, flags, 0600);
+
+	if (fd < 0)
+		return io_fail_write(err, SNAP_E_DUMP, errno, name);
+	if (bytes == 0 || fallocate(fd, 0, 0, (off_t)bytes) == 0 || errno == EOPNOTSUPP)
+		return 0;
+	return io_fail_write(err, SNAP_E_DUMP, errno, name);
 }
 
 static unsigned int count_threads(const struct pages_write_options *options)
@@ -436,7 +479,7 @@ int pages_write(struct pages_plan *plan, int gen_fd, const struct pages_write_op
 	if (r == 0)
 		r = collect_chunks(&w, err);
 	if (r == 0 && ftruncate(w.data_fd, (off_t)w.placement.end) < 0)
-		r = io_fail_write(err, SNAP_E_DUMP, errno, PAGES_DATA_NAME);
+		r = io_fail_write(err, SNAP_E_DUMP, errno, data_name(&w));
 	for (unsigned int i = 0; i < PAGES_THREADS_MAX; i++)
 		page_map_done(&w.threads[i].found);
 	*ret = w.result;

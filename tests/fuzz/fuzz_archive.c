@@ -73,8 +73,11 @@ static void check_whole(const char *path)
 		m.files[i].stored = NULL;
 	}
 	FUZZ_CHECK(images_verify(gen_fd, &m, IMAGES_ALL, &stop, NULL) == 0);
-	if (m.pages_bytes > 0) {
-		FUZZ_CHECK(page_map_load(gen_fd, &map, NULL) == 0);
+	for (unsigned int files = 0; files < PAGE_FILES_MAX_; files++) {
+		if (files == PAGE_FILES_TREE ? m.pages_bytes == 0
+					     : !manifest_has_device_files(&m.gpu))
+			continue;
+		FUZZ_CHECK(page_map_load(gen_fd, (enum page_files)files, &map, NULL) == 0);
 		FUZZ_CHECK(chunk_reader_open(gen_fd, &map, &reader, NULL) == 0);
 		for (size_t i = 0; i < map.n_chunks; i++)
 			FUZZ_CHECK(chunk_read(&reader, i, &bytes, NULL) == 0);

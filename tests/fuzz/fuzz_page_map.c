@@ -42,14 +42,14 @@ static void check_reach(const struct page_map *map)
 		FUZZ_CHECK(memchr(map->regions[i].name, '\0', PAGE_REGION_NAME_MAX));
 }
 
-static void parse(const uint8_t *data, size_t size)
+static void parse(const uint8_t *data, size_t size, enum page_files files)
 {
 	struct snap_error err = {0};
 	struct page_map map;
 	size_t again_size;
 	void *again;
 
-	if (page_map_parse(data, size, &map, &err) < 0) {
+	if (page_map_parse(data, size, files, &map, &err) < 0) {
 		FUZZ_CHECK(err.code == SNAP_E_CORRUPT || err.code == SNAP_E_INCOMPATIBLE);
 		FUZZ_CHECK(err.msg[0] != '\0' && !strchr(err.msg, '\n'));
 		return;
@@ -67,12 +67,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *sealed;
 
-	parse(data, size);
+	parse(data, size, PAGE_FILES_TREE);
 	sealed = malloc(size ? size : 1);
 	FUZZ_CHECK(sealed);
 	memcpy(sealed, data, size);
 	page_map_seal(sealed, size);
-	parse(sealed, size);
+	parse(sealed, size, PAGE_FILES_TREE);
+	parse(sealed, size, PAGE_FILES_DEVICES);
 	free(sealed);
 	return 0;
 }

@@ -211,6 +211,7 @@ for _case in [
     ("mapping-prot-8", ("mappings",), [mapping(prot=8)], "mappings[0].prot"),
     ("mapping-lock-3", ("mappings",), [mapping(lock=3)], "mappings[0].lock"),
     ("gpu-mode-unknown", ("gpu",), gpu(mode="magic"), "gpu.mode"),
+    ("gpu-storage-without-map", ("gpu",), gpu(mode="storage", staging=[]), "gpu.mode"),
     ("gpu-library-relative", ("gpu",), gpu(library="libcuda.so.1"), "gpu.library"),
     ("gpu-uuid-short", ("gpu",), gpu(devices__uuid="0123"), "gpu.devices[0].uuid"),
     ("gpu-compute-zero", ("gpu",), gpu(devices__compute=0), "gpu.devices[0].compute"),

@@ -17,7 +17,7 @@ MIB = 1 << 20
 HEADER, CHECKSUM_AT = 64, 48
 USER_END, OBJECT_MAX, DATA_MAX = 1 << 47, 1 << 46, 1 << 46
 PID_LIMIT = 4194304
-TASK, SHARED = 1, 2
+TASK, SHARED, DEVICE = 1, 2, 3
 NONE, LZ4, ZSTD = 0, 1, 2
 
 SPACE = ("<IiiIIIQQQ", "kind pid fd first_chunk n_chunks pad start end object_bytes")
@@ -103,6 +103,29 @@ def good():
     return m
 
 
+def good_devices():
+    """Two processes on two GPUs, one of which has nothing but zeros on the second."""
+    m = Map()
+    m.space(kind=DEVICE, pid=100, fd=0, object_bytes=16 * MIB)
+    m.chunk(0, [(0, 512)])
+    m.chunk(2 * MIB, [(4 * MIB, 1), (6 * MIB, 2)], codec=LZ4, stored=100)
+    m.space(kind=DEVICE, pid=100, fd=1, object_bytes=2 * MIB)
+    m.space(kind=DEVICE, pid=101, fd=0, object_bytes=PAGE + 1)
+    m.chunk(2 * MIB + PAGE, [(0, 2)])
+    m.region(0, 16 * MIB, 100, b"GPU 0", stored=2 * MIB + 3 * PAGE, zero=14 * MIB - 3 * PAGE, prot=3)
+    m.region(0, 2 * MIB, 100, b"GPU 1", zero=2 * MIB, prot=3)
+    m.region(0, 2 * PAGE, 101, b"GPU 0", stored=2 * PAGE, prot=3)
+    return m
+
+
+# of device.map; in tests/data their names begin with device-
+DEVICE_CASES = {
+    "gpu-negative": (0, {"fd": -1}), "gpu-large": (1, {"fd": 64}), "gpu-twice": (1, {"fd": 0}),
+    "start": (0, {"start": PAGE}), "end": (2, {"end": PAGE}), "size-0": (1, {"object_bytes": 0}),
+    "size-large": (1, {"object_bytes": OBJECT_MAX + 1}), "size-small": (2, {"object_bytes": PAGE}),
+    "pid-1": (0, {"pid": 1}), "of-a-process": (1, {"kind": TASK, "fd": -1, "object_bytes": 0}),
+    "of-shared-memory": (0, {"kind": SHARED}), "kind-4": (0, {"kind": 4}),
+}
 CASES = {}
 
 
@@ -297,7 +320,7 @@ def seeds():
     unsealed = good()
     unsealed.is_sealed = False
     return {"good": good(), "nothing": nothing, "processes": processes, "one": one,
-            "shared": shared, "same-data": same, "regions": regions, "unsealed": unsealed,
+            "devices": good_devices(), "shared": shared, "same-data": same, "regions": regions, "unsealed": unsealed,
             **{name: damaged(name) for name in (
                 "chunk-overlaps", "extent-descends", "space-chunks-gap", "extents-beyond-bound",
                 "chunk-extents-left", "region-name-endless", "cut-one-byte", "header-cut")}}
@@ -325,9 +348,14 @@ def load(data):
 
 def data_files():
     """{name below tests/data: content}"""
-    files = {"pages_map/good.map": good().bytes()}
+    files = {"pages_map/good.map": good().bytes(),
+             "pages_map/good-device.map": good_devices().bytes()}
     for name in CASES:
         files[f"pages_map/should-fail-{name}.map"] = damaged(name).bytes()
+    for name, (index, fields) in DEVICE_CASES.items():
+        m = good_devices()
+        m.spaces[index].update(fields)
+        files[f"pages_map/should-fail-device-{name}.map"] = m.bytes()
     for name, seed in seeds().items():
         files[f"fuzz/page_map/{name}"] = seed.bytes()
     return files

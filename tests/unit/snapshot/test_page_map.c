@@ -55,7 +55,7 @@ static const struct bad_case bad_cases[] = {
 	{"space-fd-negative", "pages.map: space 2: descriptor -2", 0},
 	{"space-first-chunk", "pages.map: space 1: its first chunk is 2, not 3", 0},
 	{"space-kind-0", "pages.map: space 0: unknown kind 0", 0},
-	{"space-kind-3", "pages.map: space 2: unknown kind 3", 0},
+	{"space-kind-3", "pages.map: space 2: kind 3 does not belong here", 0},
 	{"space-mapping-at-0", "pages.map: space 2: mapping 0-0x1000 is no page range", 0},
 	{"space-mapping-backwards", "pages.map: space 3: mapping 0x7f1000000000-0x7f1000000000 is no page range", 0},
 	{"space-mapping-beyond-user-space", "pages.map: space 3: mapping ends beyond user space", 0},
@@ -109,6 +109,18 @@ static const struct bad_case bad_cases[] = {
 	{"extent-pad", "pages.map: extent 1: pad is not zero", 0},
 	{"extent-pages-overflow", "pages.map: extent 6: ends beyond 0x800000000000", 0},
 	{"extent-unaligned", "pages.map: extent 1: address 0x7f0000200800 is not aligned", 0},
+	{"device-end", "device.map: space 2: device memory with a mapping", 0},
+	{"device-gpu-large", "device.map: space 1: GPU 64 is not within 0 and 63", 0},
+	{"device-gpu-negative", "device.map: space 0: GPU -1 is not within 0 and 63", 0},
+	{"device-gpu-twice", "device.map: pid 100 has two spaces on GPU 0", 0},
+	{"device-kind-4", "device.map: space 0: unknown kind 4", 0},
+	{"device-of-a-process", "device.map: space 1: kind 1 does not belong here", 0},
+	{"device-of-shared-memory", "device.map: space 0: kind 2 does not belong here", 0},
+	{"device-pid-1", "device.map: space 0: pid 1 is not within 2 and 4194304", 0},
+	{"device-size-0", "device.map: space 1: 0 bytes of device memory, not within 1 and 70368744177664", 0},
+	{"device-size-large", "device.map: space 1: 70368744177665 bytes of device memory, not within 1 and 70368744177664", 0},
+	{"device-size-small", "device.map: extent 3: ends beyond 0x1000", 0},
+	{"device-start", "device.map: space 0: device memory with a mapping", 0},
 	{"region-backwards", "pages.map: region 0: 0x7f0000000000-0x1000 is no page range", 0},
 	{"region-empty", "pages.map: region 0: 0x7f0000000000-0x7f0000000000 is no page range", 0},
 	{"region-kept-bytes", "pages.map: region 1: more kept bytes than it has", 0},
@@ -142,13 +154,19 @@ static void read_data(const char *name, uint8_t **ret_data, size_t *ret_size)
 	memcpy(*ret_data, text, *ret_size);
 }
 
+static enum page_files files_of(const char *name)
+{
+	return strncmp(name, "device-", strlen("device-")) == 0 ? PAGE_FILES_DEVICES
+								: PAGE_FILES_TREE;
+}
+
 static void good_map(struct page_map *ret)
 {
 	snap_cleanup_free uint8_t *data = NULL;
 	size_t size;
 
 	read_data("good", &data, &size);
-	assert_int_equal(page_map_parse(data, size, ret, NULL), 0);
+	assert_int_equal(page_map_parse(data, size, PAGE_FILES_TREE, ret, NULL), 0);
 }
 
 static void test_every_damaged_file_is_refused_by_name(void **state)
@@ -164,12 +182,12 @@ static void test_every_damaged_file_is_refused_by_name(void **state)
 
 		(void)snprintf(name, sizeof(name), BAD_PREFIX "%s", bad->name);
 		read_data(name, &data, &size);
-		if (page_map_parse(data, size, &map, &err) >= 0)
+		if (page_map_parse(data, size, files_of(bad->name), &map, &err) >= 0)
 			fail_msg("%s was accepted", bad->name);
 		if (strcmp(err.msg, bad->words) != 0)
 			fail_msg("%s: '%s', not '%s'", bad->name, err.msg, bad->words);
 		assert_int_equal(err.code, bad->code ? bad->code : SNAP_E_CORRUPT);
-		assert_true(page_map_parse(data, size, &map, NULL) < 0);
+		assert_true(page_map_parse(data, size, files_of(bad->name), &map, NULL) < 0);
 	}
 }
 
@@ -235,6 +253,35 @@ static void test_good_file_is_read_whole(void **state)
 	page_map_done(&map);
 	page_map_done(&map);
 	assert_null(map.chunks);
+}
+
+static void test_good_file_of_devices_is_read_whole(void **state)
+{
+	snap_cleanup_free uint8_t *data = NULL;
+	snap_cleanup_free char *saved = NULL;
+	struct snap_error err = {0};
+	struct sandbox box;
+	struct page_map map;
+	size_t size, saved_size;
+
+	(void)state;
+	read_data("good-device", &data, &size);
+	assert_true(page_map_parse(data, size, PAGE_FILES_TREE, &map, &err) < 0);
+	assert_string_equal(err.msg, "pages.map: space 0: kind 3 does not belong here");
+	assert_int_equal(page_map_parse(data, size, PAGE_FILES_DEVICES, &map, NULL), 0);
+	assert_int_equal(map.n_spaces, 3);
+	assert_int_equal(map.spaces[1].kind, PAGE_SPACE_DEVICE);
+	assert_int_equal(map.spaces[1].fd, 1);
+	assert_true(map.spaces[2].object_bytes == PAGE_BYTES + 1);
+	assert_int_equal(map.spaces[1].n_chunks, 0);
+	sandbox_init(&box);
+	assert_int_equal(page_map_save(box.fd, &map, NULL), 0);
+	assert_int_equal(io_read_file(box.fd, DEVICE_MAP_NAME, 1 << 20, &saved, &saved_size, NULL),
+			 0);
+	assert_int_equal(saved_size, size);
+	assert_memory_equal(saved, data, size);
+	page_map_done(&map);
+	sandbox_done(&box);
 }
 
 static void test_saved_is_byte_for_byte_what_was_loaded(void **state)
@@ -468,7 +515,7 @@ static void test_every_cut_is_refused(void **state)
 		assert_non_null(part);
 		memcpy(part, data, n);
 		page_map_seal(part, n);
-		if (page_map_parse(part, n, &map, NULL) >= 0)
+		if (page_map_parse(part, n, PAGE_FILES_TREE, &map, NULL) >= 0)
 			fail_msg("%zu of %zu bytes were accepted", n, size);
 		free(part);
 	}
@@ -484,11 +531,11 @@ static void test_every_flipped_bit_is_refused(void **state)
 	read_data("good", &data, &size);
 	for (size_t bit = 0; bit < 8 * size; bit++) {
 		data[bit / 8] ^= (uint8_t)(1U << bit % 8);
-		if (page_map_parse(data, size, &map, NULL) >= 0)
+		if (page_map_parse(data, size, PAGE_FILES_TREE, &map, NULL) >= 0)
 			fail_msg("bit %zu of byte %zu makes no difference", bit % 8, bit / 8);
 		data[bit / 8] ^= (uint8_t)(1U << bit % 8);
 	}
-	assert_int_equal(page_map_parse(data, size, &map, NULL), 0);
+	assert_int_equal(page_map_parse(data, size, PAGE_FILES_TREE, &map, NULL), 0);
 	page_map_done(&map);
 }
 
@@ -536,7 +583,7 @@ static void test_a_million_extents_round_trip(void **state)
 	assert_int_equal(truncate(sandbox_path(&box, PAGES_DATA_NAME, (char[256]){0}, 256),
 				  (off_t)map.data_bytes),
 			 0);
-	assert_int_equal(page_map_load(box.fd, &again, NULL), 0);
+	assert_int_equal(page_map_load(box.fd, PAGE_FILES_TREE, &again, NULL), 0);
 	assert_int_equal(again.n_extents, 1000000);
 	assert_memory_equal(again.spaces, map.spaces, sizeof(*map.spaces));
 	assert_memory_equal(again.chunks, map.chunks, map.n_chunks * sizeof(*map.chunks));
@@ -569,11 +616,11 @@ static void assert_load_refuses(const struct sandbox *box, int errnum, const cha
 	struct snap_error err = {0};
 	struct page_map map;
 
-	assert_int_equal(page_map_load(box->fd, &map, &err), -errnum);
+	assert_int_equal(page_map_load(box->fd, PAGE_FILES_TREE, &map, &err), -errnum);
 	assert_int_equal(err.code, SNAP_E_CORRUPT);
 	if (!strstr(err.msg, words))
 		fail_msg("'%s' does not say '%s'", err.msg, words);
-	assert_int_equal(page_map_load(box->fd, &map, NULL), -errnum);
+	assert_int_equal(page_map_load(box->fd, PAGE_FILES_TREE, &map, NULL), -errnum);
 }
 
 static void test_load_wants_data_of_that_size(void **state)
@@ -584,7 +631,7 @@ static void test_load_wants_data_of_that_size(void **state)
 	(void)state;
 	sandbox_init(&box);
 	put_good(&box, 4 * MIB);
-	assert_int_equal(page_map_load(box.fd, &map, NULL), 0);
+	assert_int_equal(page_map_load(box.fd, PAGE_FILES_TREE, &map, NULL), 0);
 	assert_int_equal(map.n_chunks, 6);
 	page_map_done(&map);
 
@@ -638,6 +685,7 @@ int main(void)
 		cmocka_unit_test(test_every_damaged_file_is_refused_by_name),
 		cmocka_unit_test(test_every_damaged_file_is_in_the_table),
 		cmocka_unit_test(test_good_file_is_read_whole),
+		cmocka_unit_test(test_good_file_of_devices_is_read_whole),
 		cmocka_unit_test(test_saved_is_byte_for_byte_what_was_loaded),
 		cmocka_unit_test(test_what_load_would_refuse_is_not_saved),
 		cmocka_unit_test(test_counts_beyond_the_bounds_are_refused_unread),
