@@ -18,7 +18,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from lib import inits, processes  # noqa: E402
-from lib.inits import ALL, FIXTURES, NOT_COMING, PRINTER, SOURCE, THEIRS, dialect_of, wait_for  # noqa: E402
+from lib.inits import ALL, FIXTURES, NOT_COMING, PATIENCE, PRINTER, SOURCE, THEIRS, dialect_of, wait_for  # noqa: E402
 
 DOCUMENT = SOURCE / "docs" / "init.md"
 MODES = ["PID 1", "child"]
@@ -316,17 +316,20 @@ def adopt_by_environment(bench, init, options):
     return "adopted" if int(processes.stat_of(orphan)[1]) == run.pid else "not adopted"
 
 
+UNTIL_REAPED = "while kill -0 $(cat orphan) 2>/dev/null; do sleep 0.01; done"
+
+
 @case("`-w`: an orphan is reaped", {"*": "told on standard error"}, ["snapinit", "tini"], {"*": ["-s", "-w"]})
 def warned_reaping(bench, init, options):
-    run = bench.shell(init, "sh -c 'true & exit 0'; sleep 0.2; exit 0", options)
+    run = bench.shell(init, f"sh -c 'true & echo $! >orphan'; {UNTIL_REAPED}; exit 0", options)
     run.wait()
     return "told on standard error" if re.search(r"[Rr]eaped", run.errors()) else "not told"
 
 
 @case("an orphan's death", {"*": "does not end the init"})
 def orphan_is_not_the_child(bench, init, options):
-    return "does not end the init" if bench.shell(init, "sh -c 'exit 3 & exit 4'; sleep 0.1; exit 5",
-                                                  pid_1=True).wait() == "5" else "ends it"
+    run = bench.shell(init, f"sh -c 'exit 3 & echo $! >orphan; exit 4'; {UNTIL_REAPED}; exit 5", pid_1=True)
+    return "does not end the init" if run.wait() == "5" else "ends it"
 
 
 # --- the end ---
@@ -579,7 +582,7 @@ def rewrite_nonsense(bench, init, options):
 
 def command_is_stopped(run):
     pids = [int(p) for p in processes.children_of(run.pid)]
-    return wait_for(lambda: pids and all((processes.stat_of(p) or "X")[0] == "T" for p in pids), 2)
+    return wait_for(lambda: pids and all((processes.stat_of(p) or "X")[0] == "T" for p in pids))
 
 
 for stop in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
@@ -587,7 +590,7 @@ for stop in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
     def stop_with_child(bench, init, options, stop=stop):
         run = bench.start(init, "--", PRINTER).must_say("ready")
         run.kill(stop)
-        if not command_is_stopped(run) or not wait_for(lambda: processes.stat_of(run.pid)[0] == "T", 2):
+        if not command_is_stopped(run) or not wait_for(lambda: processes.stat_of(run.pid)[0] == "T"):
             return "does not stop"
         run.kill(signal.SIGCONT)
         run.must_say("got 18\n")
@@ -599,7 +602,7 @@ def stop_alone(bench, init, options):
     run = bench.start(init, *options, "--", PRINTER).must_say("ready")
     run.kill(signal.SIGTSTP)
     run.must_say("got 20\n")
-    stopped = wait_for(lambda: processes.stat_of(run.pid)[0] == "T", 2)
+    stopped = wait_for(lambda: processes.stat_of(run.pid)[0] == "T")
     run.kill(signal.SIGCONT)
     return "the command gets 20, the init stops" if stopped else "the init runs on"
 
@@ -667,7 +670,7 @@ def hangup(bench, init, options):
     assert wait_for(lambda: heard.exists() and "ready" in heard.read_text())
     os.close(run.master)
     run.master = os.open("/dev/null", os.O_RDWR)
-    return "the command gets HUP" if wait_for(lambda: "got 1\n" in heard.read_text(), 3) else "it hears nothing"
+    return "the command gets HUP" if wait_for(lambda: "got 1\n" in heard.read_text()) else "it hears nothing"
 
 
 # --- what the command is given ---
@@ -745,7 +748,7 @@ def folder_of_command(bench, init, options):
 @case("folder of the init", {"*": "/", "tini": "as it was", "as tini": "/", "catatonit": "as it was", "as catatonit": "/"})
 def folder_of_init(bench, init, options):
     run = bench.shell(init, "echo up; exec sleep 1000").must_say("up")
-    moved = wait_for(lambda: os.readlink(f"/proc/{run.pid}/cwd") == "/", NOT_COMING if init in ("tini", "catatonit") else 2)
+    moved = wait_for(lambda: os.readlink(f"/proc/{run.pid}/cwd") == "/", NOT_COMING if init in ("tini", "catatonit") else PATIENCE)
     return "/" if moved else "as it was"
 
 
@@ -825,10 +828,17 @@ def parent_death_nonsense(bench, init, options):
     return bench.start(init, "-p", "NONSENSE", "--", "true").wait()
 
 
+def is_calm(pid):
+    """What its start has to do is done; one that wakes every second is calm in between."""
+    before = inits.switches_of(pid)
+    time.sleep(0.3)
+    return inits.switches_of(pid) == before
+
+
 @case("idle for 2.5 s", {"*": "sleeps", "tini": "wakes every second", "as tini": "sleeps"})
 def idle(bench, init, options):
     run = bench.shell(init, "echo up; exec sleep 1000").must_say("up")
-    time.sleep(0.3)
+    assert wait_for(lambda: is_calm(run.pid))
     before = inits.switches_of(run.pid)
     time.sleep(2.5)
     return "sleeps" if inits.switches_of(run.pid) - before <= 1 else "wakes every second"
@@ -896,12 +906,21 @@ for letter, claims in (("-l", ["snapinit", "tini"]), ("-L", ["snapinit", "catato
         return f"a licence, {status}" if re.search("[Ll]icen[cs]e|Permission", run.output()) else run.output()
 
 
+def minds(pid, sig):
+    """It has blocked that signal, or has a handler for it: its start is over."""
+    try:
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigBlk:", "SigCgt:"))]
+    return any(mask >> (sig - 1) & 1 for mask in masks)
+
+
 for sig in (signal.SIGTERM, signal.SIGINT):
     @case(f"`-P`: {sig.name[3:]}", {"*": "exit 0"}, ["snapinit", "catatonit"], {"*": ["-P"]})
     def pause_ends(bench, init, options, sig=sig):
         run = bench.start(init, *options, pid_1=True)
-        assert wait_for(lambda: processes.children_of(run.outer) and processes.stat_of(run.pid)[0] == "S")
-        time.sleep(0.1)
+        assert wait_for(lambda: minds(run.pid, sig))
         assert run.poll() is None
         run.kill(sig)
         return f"exit {run.wait()}"
@@ -910,7 +929,7 @@ for sig in (signal.SIGTERM, signal.SIGINT):
 @case("`-P`: HUP, USR1", {"*": "nothing"}, ["snapinit", "catatonit"], {"*": ["-P"]})
 def pause_goes_on(bench, init, options):
     run = bench.start(init, *options)
-    time.sleep(0.2)
+    assert wait_for(lambda: minds(run.pid, signal.SIGHUP) and minds(run.pid, signal.SIGUSR1))
     run.kill(signal.SIGHUP)
     run.kill(signal.SIGUSR1)
     return "nothing" if run.wait(NOT_COMING) == "runs on" else "ends"
@@ -921,8 +940,8 @@ def pause_reaps(bench, init, options):
     run = bench.start(init, *options, pid_1=True)
     assert wait_for(lambda: processes.children_of(run.outer) and processes.stat_of(run.pid)[0] == "S")
     enter = ["nsenter", "--target", str(run.pid), "--pid", "--mount"]
-    subprocess.run([*enter, "sh", "-c", "(sleep 0.1 &) ; sleep 0.05"], check=True)
-    adopted = wait_for(lambda: processes.children_of(run.pid), 2)
+    subprocess.run([*enter, "sh", "-c", "(sleep 1 &)"], check=True)
+    adopted = wait_for(lambda: processes.children_of(run.pid), 1)
     return "reaped" if adopted and wait_for(lambda: not processes.children_of(run.pid)) else "not reaped"
 
 
