@@ -116,6 +116,9 @@ class Shell:
         namespaces.unshare(namespaces.CLONE_NEWNS | namespaces.CLONE_NEWNET)
         namespaces.mount(None, "/", None, namespaces.MS_REC | namespaces.MS_PRIVATE)
         namespaces.loopback_up()
+        # nobody else's containers are named there
+        os.makedirs("/run/snapinit", mode=0o711, exist_ok=True)
+        namespaces.mount_over("/run/snapinit", "mode=711")
 
     def start(self, script, **options):
         return subprocess.Popen(["bash", "-ec", script], cwd=self.folder, env=self.env,
@@ -218,7 +221,7 @@ def test_manuals_examples_work(shell, llama, tmp_path):
         {create}
         {run} >run.log 2>&1 &
         pid=$!
-        for i in $(seq 200); do grep -q 'wake.done\\|engine is awake' run.log && break; sleep 0.1; done
+        for i in $(seq 600); do grep -q 'wake.done\\|engine is awake' run.log && break; sleep 0.1; done
         cat run.log
         kill $pid; wait $pid || true
         cp -a /srv/snapshot /srv/snap
@@ -230,7 +233,7 @@ def test_manuals_examples_work(shell, llama, tmp_path):
         {export}
         {restore} 2>&1 &
         pid=$!
-        for i in $(seq 200); do curl -sf http://127.0.0.1:8080/health && break; sleep 0.1; done
+        for i in $(seq 600); do curl -sf http://127.0.0.1:8080/health && break; sleep 0.1; done
         kill -KILL $pid
         wait $pid || true
         for i in $(seq 200); do curl -sf http://127.0.0.1:8080/health || break; sleep 0.1; done
