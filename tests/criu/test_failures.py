@@ -42,10 +42,10 @@ def good(module_bench, programs):
 
 
 def assert_one_engine_and_no_tools(start, engine):
-    wait_until(lambda: f"workers stay: {start.tools()}", lambda: not start.tools(), 8)
+    wait_until(lambda: f"workers stay: {start.tools()}", lambda: not start.tools(), 30)
     # what was killed may take a moment to be gone
     wait_until(lambda: f"not one engine: {start.processes()}",
-               lambda: len(start.engine_roots()) == 1, 3)
+               lambda: len(start.engine_roots()) == 1, 30)
     roots = start.engine_roots()
     assert roots[0][2] == os.path.basename(engine.argv[0])[:15], roots
     everyone = start.processes()
@@ -381,6 +381,12 @@ def kill_worker_after(start, seconds):
     return True
 
 
+def wait_serving(bench, start):
+    """Between a broken capture and that, nobody may be at work for a moment, and the tree stand still."""
+    wait_until(lambda: f"it does not serve: {start.processes()}\n{start.tail()}",
+               lambda: '"serving"' in bench.snapctl("state", "--json", "--pid", str(start.pid)).stdout, 90)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_worker_killed_at_any_moment_of_a_capture(bench, seed):
     engine = engines.forktree(bench.programs)
@@ -392,8 +398,7 @@ def test_worker_killed_at_any_moment_of_a_capture(bench, seed):
         answer = engine.ask(start)
         record = start.wait_record("capture.failed", "capture.done")
         if record["event"] == "capture.failed":
-            wait_until(lambda: f"unclear: {start.processes()}\n{start.tail()}",
-                       lambda: not start.tools(), 10)
+            wait_serving(bench, start)
             assert_capture_failed(start, engine, engine.ask(start), "worker|signal 9")
         assert engine.ask(start) == answer
         assert_one_engine_and_no_tools(start, engine)

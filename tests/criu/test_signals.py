@@ -117,7 +117,7 @@ def test_second_wish_to_end_does_not_wait_for_a_dump_that_hangs(bench):
         wait_state(start, "frozen")
         start.signal(signal.SIGTERM)
         start.signal(signal.SIGUSR1)
-        wait_until("the first TERM", lambda: not int(status_field(start.pid, "ShdPnd") or "0", 16), 5)
+        wait_until("the first TERM", lambda: not int(status_field(start.pid, "ShdPnd") or "0", 16), 20)
         start.signal(signal.SIGTERM)
         assert start.wait_exit() == 137
         assert len(start.records("capture.failed")) == 1, start.tail()
