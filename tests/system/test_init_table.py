@@ -321,14 +321,14 @@ UNTIL_REAPED = "while kill -0 $(cat orphan) 2>/dev/null; do sleep 0.01; done"
 
 @case("`-w`: an orphan is reaped", {"*": "told on standard error"}, ["snapinit", "tini"], {"*": ["-s", "-w"]})
 def warned_reaping(bench, init, options):
-    run = bench.shell(init, f"sh -c 'true & echo $! >orphan'; {UNTIL_REAPED}; exit 0", options)
+    run = bench.shell(init, f"sh -c 'sleep 0.1 & echo $! >orphan'; {UNTIL_REAPED}; exit 0", options)
     run.wait()
     return "told on standard error" if re.search(r"[Rr]eaped", run.errors()) else "not told"
 
 
 @case("an orphan's death", {"*": "does not end the init"})
 def orphan_is_not_the_child(bench, init, options):
-    run = bench.shell(init, f"sh -c 'exit 3 & echo $! >orphan; exit 4'; {UNTIL_REAPED}; exit 5", pid_1=True)
+    run = bench.shell(init, f"sh -c '(sleep 0.1; exit 3) & echo $! >orphan; exit 4'; {UNTIL_REAPED}; exit 5", pid_1=True)
     return "does not end the init" if run.wait() == "5" else "ends it"
 
 
