@@ -247,7 +247,6 @@ static void undo_digests_start(void *context)
 static int step_pages(void *context, struct snap_error *err)
 {
 	struct restore *c = context;
-
 	int r = 0;
 
 	if (c->m.pages_bytes > 0)
@@ -256,7 +255,10 @@ static int step_pages(void *context, struct snap_error *err)
 		return r;
 	c->gpu.files.gen_fd = c->gen_fd;
 	c->gpu.files.fill = c->config->fill;
-	return images_load_pages(c->gen_fd, PAGE_FILES_DEVICES, &c->m, &c->gpu.files.map, err);
+	r = images_load_pages(c->gen_fd, PAGE_FILES_DEVICES, &c->m, &c->gpu.files.map, err);
+	for (size_t i = 0; i < c->gpu.files.map.n_spaces; i++)
+		c->gpu.checkpoint.storage_bytes += c->gpu.files.map.spaces[i].object_bytes;
+	return r;
 }
 
 static int step_files(void *context, struct snap_error *err)

@@ -30,7 +30,7 @@ static uint64_t limited(const struct gpu_checkpoint *gpu, uint64_t deadline_ns)
 
 uint64_t gpu_checkpoint_bytes(const struct gpu_checkpoint *gpu)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes = gpu->storage_bytes;
 
 	for (size_t i = 0; i < gpu->manifest->n_processes; i++)
 		bytes += gpu->manifest->processes[i].staging_bytes;
@@ -351,6 +351,16 @@ static void undo_begin(struct gpu_checkpoint *gpu, size_t failed, struct restore
 		(void)restore_by_storage(gpu, n, places, threads, NULL);
 }
 
+/* what was a guess of device memory so far: nothing has come into the processes */
+static void note_windows(struct gpu_checkpoint *gpu)
+{
+	gpu->storage_bytes = 0;
+	for (size_t i = 0; i < gpu->storage.n_windows; i++)
+		gpu->storage_bytes += gpu->storage.windows[i].bytes;
+	for (size_t i = 0; i < gpu->manifest->n_processes; i++)
+		gpu->manifest->processes[i].staging_bytes = 0;
+}
+
 static int take_by_storage(struct gpu_checkpoint *gpu, struct restore_threads *threads,
 			   struct snap_error *err)
 {
@@ -365,6 +375,7 @@ static int take_by_storage(struct gpu_checkpoint *gpu, struct restore_threads *t
 			return r;
 		}
 	}
+	note_windows(gpu);
 	return save_all(gpu, threads, err);
 }
 

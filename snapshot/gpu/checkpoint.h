@@ -41,6 +41,7 @@ struct gpu_checkpoint {
 	bool by_storage;	    /* CustomStorage; else the driver copies into the processes */
 	struct gpu_content content; /* by_storage; load NULL: nothing has been saved */
 	struct gpu_storage storage; /* begun, and after a failure not completed */
+	uint64_t storage_bytes;	    /* by_storage: of device memory, once it is known */
 	uint64_t take_deadline_ns;  /* for gpu_checkpoint_take(), and the copy besides */
 	uint64_t end_ns;	    /* no call lasts longer than this; 0: each has its own time */
 	bool stopped;		    /* the tree is in group-stop; else it may be */

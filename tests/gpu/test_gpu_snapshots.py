@@ -14,8 +14,7 @@ from lib.starts import read_text
 MIB = 1 << 20
 USER = 1000
 PORT = 8140
-WAKES = 4  # of the 20 that acceptance asks for
-HUGE_HEAD_ROOM = 6 << 30  # a test of 2 GiB (--full) needs it thrice: device, copy, page cache
+HUGE_HEAD_ROOM = 6 << 30  # a test of 2 GiB needs it thrice: device, copy, page cache
 
 
 def cuda_engine(programs, *options, port=PORT):
@@ -51,11 +50,11 @@ def assert_wakes(start, engine, answer):
     (("--device-mib", 64, "--pinned-mib", 8, "--children", 1, "--sync-loop"), 20),
     (("--device-mib", 256, "--zero-mib", 128), 2),
 ])
-def test_sums_are_the_same_after_every_wake(gpu, full, options, wakes):
+def test_sums_are_the_same_after_every_wake(gpu, options, wakes):
     engine = cuda_engine(gpu.programs, *options)
     # what it answers after the capture is asked by captured()
     store, answer = gpu.captured(engine)
-    for _ in range(wakes if full else min(wakes, WAKES)):
+    for _ in range(wakes):
         # memory is slow here when it is touched for the first time
         with gpu.start(store, engine, extra=("--wake-timeout", "60s")) as start:
             assert_wakes(start, engine, answer)
@@ -75,7 +74,7 @@ def test_device_memory_is_in_the_page_files_without_its_zeros(gpu):
     made = manifest(store)
     assert image_bytes(store) < 8 * MIB
     stored = os.path.getsize(os.path.join(generation(store), "pages.dat"))
-    assert 32 * MIB <= stored < 34 * MIB
+    assert 32 * MIB <= stored <= 34 * MIB  # 2 MiB besides: a huge page of a mapping beside
     assert made["gpu"]["mode"] == "staging" and "gpu" in made["requires"]
     process, = made["gpu"]["processes"]
     assert 128 * MIB <= process["staging_bytes"] < 130 * MIB
@@ -98,13 +97,12 @@ def test_inspect_tells_device_memory_and_where_it_was(gpu):
     assert "NVIDIA H100 80GB HBM3 (9.0)" in lines and "of device memory, 96.0 MiB of it zero" in lines
 
 
-def test_large_device(gpu, full):
-    device, zero = (2048, 1536) if full else (576, 480)
+def test_two_gibibytes_of_device_memory(gpu):
     available = int(next(line for line in read_text("/proc/meminfo").splitlines()
                          if line.startswith("MemAvailable:")).split()[1]) << 10
     if available < HUGE_HEAD_ROOM:
         pytest.skip(f"{available >> 20} MiB of memory are available, {HUGE_HEAD_ROOM >> 20} needed")
-    engine = cuda_engine(gpu.programs, "--device-mib", device, "--zero-mib", zero)
+    engine = cuda_engine(gpu.programs, "--device-mib", 2048, "--zero-mib", 1920)
     store, answer = gpu.captured(engine)
     assert image_bytes(store) <= 8 * MIB
     with gpu.start(store, engine, extra=("--wake-timeout", "120s")) as start:
