@@ -1187,7 +1187,7 @@ def test_tree_that_cannot_be_made_whole_is_booted_cold(start, tmp_path, recover)
 
 def test_term_waits_for_the_recovery(start, tmp_path):
     run = capture(start, tmp_path, "dies-dirty", "-v", env={"FAKE_RECOVER": "done", "gate": "1"})
-    run.note("frozen")
+    run.note("noted")
     run.kill(signal.SIGTERM)
     # the worker dies of being asked: nothing is taken back
     assert run.wait() == 31
