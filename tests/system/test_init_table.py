@@ -912,6 +912,9 @@ def minds(pid, sig):
         lines = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return False
+    # it blocks signals, too, until it executes the init
+    if lines[0].split()[1] == "unshare":
+        return False
     masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigBlk:", "SigCgt:"))]
     return any(mask >> (sig - 1) & 1 for mask in masks)
 
