@@ -32,6 +32,52 @@
 #define FREEZE_TIMEOUT 10	   /* seconds, CRIU's own alarm for stopping the tree */
 #define REASON_LINES   3
 
+/* what CRIU gets: 0 to 2, its end of the socket, and then what is inherited */
+enum {
+	SOCKET_FD = 3,
+	OWN_FDS = 4
+};
+
+/*
+ * CRIU looks for its cache only when a request has come; what runtime_fd stands for is decided
+ * while CRIU starts
+ */
+static int start_swrk(const struct criu_program *program, const struct criu_start *start,
+		      const struct process_fd *fds, int runtime_fd, struct pidref *ret,
+		      struct snap_error *err)
+{
+	snap_cleanup(criu_environment_done) struct criu_environment environment = {0};
+	const char *argv[CRIU_ARGV_MAX];
+	char number[16], runtime[64];
+	const char *const args[] = {"swrk", number, NULL};
+	sigset_t ignored = {0};
+	struct process_spec spec = {
+		.close_fds = true,
+		.death_signal = start->outlives_us ? 0 : SIGKILL,
+		.ignored = start->outlives_us ? &ignored : NULL,
+		.fds = fds,
+		.n_fds = OWN_FDS + start->n_inherit,
+	};
+	int r;
+
+	(void)sigemptyset(&ignored);
+	(void)sigaddset(&ignored, SIGPIPE);
+	(void)sigaddset(&ignored, SIGXFSZ); /* it then says which file */
+	(void)snprintf(number, sizeof(number), "%d", fds[SOCKET_FD].to);
+	(void)snprintf(runtime, sizeof(runtime), "/proc/%d/fd/%d", (int)getpid(), runtime_fd);
+	r = criu_environment_make(runtime, &environment);
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot prepare CRIU's environment");
+	criu_program_argv(program, args, argv);
+	spec.path = argv[0];
+	spec.argv = (char *const *)(uintptr_t)argv;
+	spec.envp = environment.envp;
+	r = process_spawn(&spec, ret, err);
+	if (r != 0 && err)
+		err->code = SNAP_E_PREFLIGHT;
+	return r > 0 ? -ENOEXEC : r;
+}
+
 int criu_session_open(const struct criu_program *program, const struct criu_start *start,
 		      struct criu_session *ret, struct snap_error *err)
 {
@@ -40,22 +86,9 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	snap_cleanup_close int log_fd = FD_NONE;
 	snap_cleanup_close int null_fd = FD_NONE;
 	snap_cleanup_close int runtime_fd = FD_NONE;
-	snap_cleanup(criu_environment_done) struct criu_environment environment = {0};
-	const char *argv[CRIU_ARGV_MAX];
-	char number[16], runtime[64];
-	const char *const args[] = {"swrk", number, NULL};
+	struct process_fd fds[OWN_FDS + CRIU_INHERIT_MAX];
 	int pair[2], r;
-	unsigned int n = 4;
-	sigset_t ignored = {0};
-	struct process_spec spec = {
-		.close_fds = true,
-		.death_signal = start->outlives_us ? 0 : SIGKILL,
-		.ignored = start->outlives_us ? &ignored : NULL,
-	};
 
-	(void)sigemptyset(&ignored);
-	(void)sigaddset(&ignored, SIGPIPE);
-	(void)sigaddset(&ignored, SIGXFSZ); /* it then says which file */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot make a socket pair");
 	ours = pair[0];
@@ -67,34 +100,15 @@ int criu_session_open(const struct criu_program *program, const struct criu_star
 	if (theirs < 0 || log_fd < 0 || null_fd < 0 || runtime_fd < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, errno, "cannot prepare CRIU's descriptors");
 
-	(void)snprintf(number, sizeof(number), "%d", theirs);
-	/*
-	 * CRIU looks for its cache only when a request has come; what the descriptor stands for is
-	 * decided while CRIU starts
-	 */
-	(void)snprintf(runtime, sizeof(runtime), "/proc/%d/fd/%d", (int)getpid(), runtime_fd);
-	r = criu_environment_make(runtime, &environment);
-	if (r < 0)
-		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot prepare CRIU's environment");
-
-	struct process_fd fds[4 + CRIU_INHERIT_MAX] = {
-		{null_fd, 0}, {log_fd, 1}, {log_fd, 2}, {theirs, theirs}};
-
+	fds[0] = (struct process_fd){null_fd, 0};
+	fds[1] = (struct process_fd){log_fd, 1};
+	fds[2] = (struct process_fd){log_fd, 2};
+	fds[SOCKET_FD] = (struct process_fd){theirs, theirs};
 	for (unsigned int i = 0; i < start->n_inherit; i++)
-		fds[n++] = (struct process_fd){start->inherit[i], start->inherit[i]};
-	criu_program_argv(program, args, argv);
-	spec.path = argv[0];
-	spec.argv = (char *const *)(uintptr_t)argv;
-	spec.envp = environment.envp;
-	spec.fds = fds;
-	spec.n_fds = n;
-
-	r = process_spawn(&spec, &ret->process, err);
-	if (r != 0) {
-		if (err)
-			err->code = SNAP_E_PREFLIGHT;
-		return r < 0 ? r : -ENOEXEC;
-	}
+		fds[OWN_FDS + i] = (struct process_fd){start->inherit[i], start->inherit[i]};
+	r = start_swrk(program, start, fds, runtime_fd, &ret->process, err);
+	if (r < 0)
+		return r;
 	*ret = (struct criu_session){
 		.process = ret->process,
 		.sock = TAKE_FD(ours),
