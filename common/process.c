@@ -18,6 +18,7 @@
 #include "common/io.h"
 
 #define CHILD_STACK (32U << 10)
+#define CHILD_ARGS  1000 /* execvpe() puts a copy of the pointers on the stack */
 
 /* a sanitizer keeps notes about stacks in memory, which a child in our memory would leave wrong */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -133,8 +134,8 @@ static int run_child(void *arg)
 	_exit(127);
 }
 
-/* a copy of ours, for the wanted pid: the C library's clone() does not take one */
-static pid_t fork_at(const struct launch *launch)
+/* a copy of ours: the C library's clone() does not take a wanted pid */
+static pid_t fork_child(const struct launch *launch)
 {
 	pid_t set_tid[1] = {launch->spec->pid};
 	struct clone_args args = {
@@ -142,11 +143,21 @@ static pid_t fork_at(const struct launch *launch)
 		.set_tid = (uint64_t)(uintptr_t)set_tid,
 		.set_tid_size = 1,
 	};
-	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	pid_t pid =
+		launch->spec->pid == 0 ? fork() : (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 
 	if (pid == 0)
 		(void)run_child((void *)(uintptr_t)launch);
 	return pid;
+}
+
+static bool has_many_args(const struct process_spec *spec)
+{
+	int n = 0;
+
+	while (n < CHILD_ARGS && spec->argv[n])
+		n++;
+	return n == CHILD_ARGS;
 }
 
 /* as vfork(), with a stack of its own: a copy of our page tables costs as much as a small program
@@ -155,8 +166,8 @@ static pid_t start_child(const struct launch *launch)
 {
 	_Alignas(64) unsigned char stack[CHILD_STACK];
 
-	if (launch->spec->pid != 0)
-		return fork_at(launch);
+	if (launch->spec->pid != 0 || has_many_args(launch->spec))
+		return fork_child(launch);
 	return clone(run_child, stack + sizeof(stack), CHILD_SHARES_MEMORY | SIGCHLD,
 		     (void *)(uintptr_t)launch);
 }

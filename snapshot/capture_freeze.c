@@ -47,6 +47,8 @@ int capture_let_run(struct capture *c, struct snap_error *err)
 	r = recovery_forget(&c->journal);
 	if (r < 0)
 		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot clear the journal");
+	/* nobody will ask for what lies there */
+	c->gpu.files.is_saved = false;
 	r = steps_fault("forgotten", err);
 	if (r < 0)
 		return r;
@@ -111,10 +113,10 @@ void capture_undo_freeze(void *context)
 	 * back, are for the journal: the tree stays as it is.
 	 */
 	criu_session_close(&c->session);
-	if (c->gpu.checkpoint.unsure) {
+	if (c->gpu.checkpoint.unsure)
 		c->result->may_be_harmed = true;
-		c->has_holes |= c->gpu.files.is_saved;
-	}
 	if (!c->result->may_be_harmed && capture_let_run(c, NULL) < 0)
 		c->result->may_be_harmed = true;
+	if (c->result->may_be_harmed)
+		c->has_holes |= c->gpu.files.is_saved;
 }

@@ -287,9 +287,10 @@ int capture_gpu_lock(struct capture_gpu *gpu, pid_t root, uint32_t timeout_ms,
 
 void capture_gpu_done(struct capture_gpu *gpu)
 {
-	if (gpu->checkpoint.storage.n_begun > 0)
-		(void)gpu_checkpoint_put_away(&gpu->checkpoint, deadline_after_ms(GPU_PUT_AWAY_MS),
-					      NULL);
+	/*
+	 * What is begun and not loaded stays so: completed, it would be locked with foreign memory,
+	 * and the recovery that is due would take it for sound.
+	 */
 	gpu_checkpoint_done(&gpu->checkpoint);
 	device_files_done(&gpu->files);
 	gpu_driver_close(&gpu->driver);

@@ -210,13 +210,15 @@ static int restore_one(struct gpu_checkpoint *gpu, size_t i, const struct gpu_pa
 	return r;
 }
 
-static void undo_take(struct gpu_checkpoint *gpu, size_t failed, struct restore_threads *threads)
+/* why: what the call has answered; one that was left behind may yet do it, unlocked or not */
+static void undo_take(struct gpu_checkpoint *gpu, size_t failed, int why,
+		      struct restore_threads *threads)
 {
 	enum gpu_state state = state_of(gpu, failed, threads, NULL);
 
 	if (state == GPU_STATE_CHECKPOINTED)
 		(void)restore_one(gpu, failed, NULL, 0, threads, NULL);
-	else if (state != GPU_STATE_LOCKED)
+	else if (state != GPU_STATE_LOCKED || why == -ETIMEDOUT)
 		gpu->unsure = true;
 	for (size_t i = 0; i < failed; i++)
 		(void)restore_one(gpu, i, NULL, 0, threads, NULL);
@@ -254,7 +256,7 @@ static int take_by_driver(struct gpu_checkpoint *gpu, struct restore_threads *th
 	for (size_t i = 0; r == 0 && i < gpu->manifest->n_processes; i++) {
 		r = take_one(gpu, i, threads, err);
 		if (r < 0)
-			undo_take(gpu, i, threads);
+			undo_take(gpu, i, r, threads);
 	}
 	return r;
 }
@@ -339,13 +341,15 @@ static int save_all(struct gpu_checkpoint *gpu, struct restore_threads *threads,
 }
 
 /* those before the one that failed are begun: their content goes the whole way round */
-static void undo_begin(struct gpu_checkpoint *gpu, size_t failed, struct restore_threads *threads)
+static void undo_begin(struct gpu_checkpoint *gpu, size_t failed, int why,
+		       struct restore_threads *threads)
 {
 	const struct gpu_places places = {gpu->manifest, NULL, 0};
 	size_t n = gpu->storage.n_begun;
 
 	/* it may be begun itself */
-	if (n <= failed && state_of(gpu, failed, threads, NULL) != GPU_STATE_LOCKED)
+	if (n <= failed &&
+	    (why == -ETIMEDOUT || state_of(gpu, failed, threads, NULL) != GPU_STATE_LOCKED))
 		gpu->unsure = true;
 	if (n > 0 && save_all(gpu, threads, NULL) == 0)
 		(void)restore_by_storage(gpu, n, places, threads, NULL);
@@ -371,7 +375,7 @@ static int take_by_storage(struct gpu_checkpoint *gpu, struct restore_threads *t
 		call.deadline_ns = gpu->take_deadline_ns;
 		r = begin_one(gpu, i, call, err);
 		if (r < 0) {
-			undo_begin(gpu, i, threads);
+			undo_begin(gpu, i, r, threads);
 			return r;
 		}
 	}

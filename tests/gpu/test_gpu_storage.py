@@ -9,12 +9,13 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
 from fakes import assert_put_away, checkpoint_calls
 from lib import damaged_pages, damaged_stores, engines, namespaces
-from lib.starts import read_text, wait_until
+from lib.starts import read_text, status_field, wait_until
 from test_gpu_faults import FAULT, identity, restored_pids, settled, traced
 from test_gpu_gate import A, B, host, one
 from test_gpu_snapshots import (HUGE_HEAD_ROOM, MIB, assert_wakes, cuda_engine, generation,
@@ -290,6 +291,30 @@ CAPTURE_POINTS = [
     ("fail", "begun-first", True), ("fail", "begun-next", True), ("fail", "device-noted", True),
     ("fail", "device-filled", False),
 ]
+
+
+def spin(condition, seconds=20):
+    """As wait_until(), but without a pause: the moment is short."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "in vain"
+    return value
+
+
+def test_criu_that_is_killed_costs_no_engine(box):
+    """What is checkpointed has its content in device.dat alone, and a recovery needs it."""
+    engine, _, start = box.capturing(*TWO)
+    with start:
+        before = identity(start)
+        spin(lambda: os.path.exists(f"/proc/{before[0]}") and any(
+            status_field(before[0], "TracerPid") == str(tool[0]) for tool in start.tools("criu")))
+        os.kill(start.tools("criu")[0][0], signal.SIGKILL)
+        record = start.wait_record("capture.failed", "capture.done")
+        if record["event"] == "capture.done":
+            pytest.skip("SKIP: this dump was faster than that")
+        record = start.wait_record("engine.recovered", "engine.harmed", "engine.unharmed", "engine.exited")
+        assert "device.map" not in record["msg"], start.tail()
+        assert_same_or_cold(start, engine, before, record["event"] in ("engine.recovered", "engine.unharmed"))
 
 
 def assert_same_or_cold(start, engine, before, survives):
