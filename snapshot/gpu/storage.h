@@ -48,8 +48,9 @@ struct gpu_places {
 };
 
 /*
- * What a call of the driver has given for pid. It is noted as begun in any case; SNAP_E_GPU when
- * its windows make no sense: a GPU that the manifest does not name, or two of one.
+ * What a call of the driver has given for pid. It is noted as begun, unless info is NULL or there
+ * is no memory: nobody can complete it then. SNAP_E_GPU when its windows make no sense: a GPU that
+ * the manifest does not name, or two of one.
  */
 int gpu_storage_add(struct gpu_storage *storage, const struct gpu_driver *driver, pid_t pid,
 		    const struct gpu_storage_info *info, const struct gpu_places *places,
