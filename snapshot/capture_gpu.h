@@ -56,6 +56,7 @@ uint64_t capture_gpu_device_bytes(const struct capture_gpu *gpu);
 
 /* 0: no process uses CUDA; else the driver will lock some, and the same; 1: not known */
 uint64_t capture_gpu_freezes(const struct capture_gpu *gpu);
+
 /* by_storage: a full disk is found while all can still be taken back */
 int capture_gpu_reserve(struct capture_gpu *gpu, const struct capture_gpu_place *place,
 			struct snap_error *err);
@@ -70,7 +71,7 @@ int capture_gpu_lock(struct capture_gpu *gpu, pid_t root, uint32_t timeout_ms,
 /* gpu_checkpoint_take(), and how much device memory that has given back */
 int capture_gpu_take(struct capture_gpu *gpu, struct snap_error *err);
 
-/* idempotent; the driver stays loaded. What a broken restore left begun is closed before */
+/* idempotent; the driver stays loaded. What a broken restore left begun stays begun */
 void capture_gpu_done(struct capture_gpu *gpu);
 
 #endif
