@@ -18,7 +18,6 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/process.h"
-#include "snapshot/criu/criu_environment.h"
 #include "snapshot/task/shmem.h"
 #include "snapshot/temporary.h"
 #include "snapshot/trusted.h"
@@ -168,7 +167,6 @@ static int run_probe(const struct criu_program *program, struct probe *probe,
 		     struct snap_error *err)
 {
 	const char *const args[] = {"check", probe->unprivileged ? "--unprivileged" : NULL, NULL};
-	const char *argv[CRIU_ARGV_MAX];
 	snap_cleanup_close int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct process_fd fds[] = {{null_fd, 0}, {null_fd, 1}, {null_fd, 2}};
 	struct process_spec spec = {
@@ -179,19 +177,11 @@ static int run_probe(const struct criu_program *program, struct probe *probe,
 		.prepare = prepare_probe,
 		.prepare_arg = probe,
 	};
-	snap_cleanup(criu_environment_done) struct criu_environment environment = {0};
 	struct pidref process = PIDREF_NONE;
-	int status, r = criu_environment_make(probe->dir, &environment);
+	int status, r = criu_program_spawn(program, args, probe->dir, &spec, &process, err);
 
 	if (r < 0)
-		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot prepare CRIU's environment");
-	criu_program_argv(program, args, argv);
-	spec.path = argv[0];
-	spec.argv = (char *const *)(uintptr_t)argv;
-	spec.envp = environment.envp;
-	r = process_spawn(&spec, &process, err);
-	if (r != 0)
-		return r < 0 ? r : -ENOEXEC;
+		return r;
 	if (process_wait(&process, deadline_after_ms(PROBE_LIMIT_MS), &status) < 0) {
 		(void)pidref_kill(&process, SIGKILL);
 		(void)process_wait(&process, DEADLINE_NEVER, &status);

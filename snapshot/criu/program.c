@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "snapshot/criu/criu_environment.h"
 #include "snapshot/fingerprint.h"
 
 #define LIB_DIR "usr/lib/x86_64-linux-gnu"
@@ -154,4 +155,22 @@ void criu_program_argv(const struct criu_program *program, const char *const *ar
 	while (*args && n < CRIU_ARGV_MAX - 1)
 		ret_argv[n++] = *args++;
 	ret_argv[n] = NULL;
+}
+
+int criu_program_spawn(const struct criu_program *program, const char *const *args,
+		       const char *runtime_dir, struct process_spec *spec, struct pidref *ret,
+		       struct snap_error *err)
+{
+	snap_cleanup(criu_environment_done) struct criu_environment environment = {0};
+	const char *argv[CRIU_ARGV_MAX];
+	int r = criu_environment_make(runtime_dir, &environment);
+
+	if (r < 0)
+		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot prepare CRIU's environment");
+	criu_program_argv(program, args, argv);
+	spec->path = argv[0];
+	spec->argv = (char *const *)(uintptr_t)argv;
+	spec->envp = environment.envp;
+	r = process_spawn(spec, ret, err);
+	return r > 0 ? -ENOEXEC : r;
 }

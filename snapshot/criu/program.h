@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "common/error.h"
+#include "common/process.h"
 
 #define CRIU_ARGV_MAX 8
 
@@ -25,6 +26,15 @@ struct criu_program {
  * folder's prefix, then criu in PATH. -ENOENT with SNAP_E_PREFLIGHT when there is none.
  */
 int criu_program_find(const char *chosen, struct criu_program *ret, struct snap_error *err);
+
+/*
+ * Start "criu ARGS…", which looks for its kernel-feature cache in runtime_dir; program, arguments
+ * and environment of spec are ours to set. As process_spawn(), but -ENOEXEC where it cannot be
+ * executed.
+ */
+int criu_program_spawn(const struct criu_program *program, const char *const *args,
+		       const char *runtime_dir, struct process_spec *spec, struct pidref *ret,
+		       struct snap_error *err);
 
 /* argv for "criu ARGS…" in ret_argv (pointers into program and args); NULL-terminated */
 void criu_program_argv(const struct criu_program *program, const char *const *args,

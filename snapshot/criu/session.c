@@ -22,7 +22,6 @@
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/process.h"
-#include "snapshot/criu/criu_environment.h"
 
 #include "rpc.pb-c.h"
 
@@ -46,8 +45,6 @@ static int start_swrk(const struct criu_program *program, const struct criu_star
 		      const struct process_fd *fds, int runtime_fd, struct pidref *ret,
 		      struct snap_error *err)
 {
-	snap_cleanup(criu_environment_done) struct criu_environment environment = {0};
-	const char *argv[CRIU_ARGV_MAX];
 	char number[16], runtime[64];
 	const char *const args[] = {"swrk", number, NULL};
 	sigset_t ignored = {0};
@@ -65,17 +62,10 @@ static int start_swrk(const struct criu_program *program, const struct criu_star
 	(void)sigaddset(&ignored, SIGXFSZ); /* it then says which file */
 	(void)snprintf(number, sizeof(number), "%d", fds[SOCKET_FD].to);
 	(void)snprintf(runtime, sizeof(runtime), "/proc/%d/fd/%d", (int)getpid(), runtime_fd);
-	r = criu_environment_make(runtime, &environment);
-	if (r < 0)
-		return snap_fail(err, SNAP_E_INTERNAL, -r, "cannot prepare CRIU's environment");
-	criu_program_argv(program, args, argv);
-	spec.path = argv[0];
-	spec.argv = (char *const *)(uintptr_t)argv;
-	spec.envp = environment.envp;
-	r = process_spawn(&spec, ret, err);
-	if (r != 0 && err)
+	r = criu_program_spawn(program, args, runtime, &spec, ret, err);
+	if (r < 0 && err)
 		err->code = SNAP_E_PREFLIGHT;
-	return r > 0 ? -ENOEXEC : r;
+	return r;
 }
 
 int criu_session_open(const struct criu_program *program, const struct criu_start *start,
